@@ -1,0 +1,94 @@
+"""The ``tierwise`` command: finds a command's file when it is asked for, and maps errors to exits.
+
+Each public command is a module of this folder with a function ``command`` (or, where it has
+sub-commands, an ``app``); the function's docstring is its help. Modules are imported only when
+their command runs, so that ``tierwise --help`` doesn't wait for SciPy and ONNX Runtime.
+"""
+
+import ast
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+from tierwise.cli.terminal import terminal
+from tierwise.errors import EnvironmentFault, TierwiseError, UserError
+
+_FOLDER = Path(__file__).parent
+# In the order in which a newcomer meets them; a command's file has "_" for "-".
+COMMANDS = (
+    "demo", "inspect", "init", "schema", "run", "recommend", "report", "predict", "export",
+    "deploy", "quantize", "early-exit", "partition", "analyze", "serve", "zoo",
+)  # fmt: skip
+
+
+def _build() -> App:
+    app = App(
+        name="tierwise",
+        help="""Find, prove and ship the best way to deploy a black-box ONNX model.
+
+Start with `tierwise demo`. For a model of your own: `tierwise init MODEL.onnx -o study.yaml`,
+read the file it writes, then `tierwise run study.yaml -o DIR`.
+
+Exit codes: 0 done, 2 the input, 3 the environment, 4 the requirement cannot be met,
+5 a measurement not to be believed.
+""",
+        help_format="markdown",
+        help_flags=["--help", "-h"],
+        version_flags=["--version"],
+        default_parameter=Parameter(negative=()),
+        result_action="return_value",
+        console=terminal.out,
+        error_console=terminal.err,
+    )
+    for order, command in enumerate(COMMANDS):
+        path = _FOLDER / f"{command.replace('-', '_')}.py"
+        if path.exists():
+            # The module's first line is the summary in the list; the function's own docstring
+            # is the help of the command. Read without importing it.
+            summary = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")[0]
+            target = "app" if "\napp = " in path.read_text("utf-8") else "command"
+            module = f"tierwise.cli.{path.stem}:{target}"
+            app.command(module, name=command, help=summary, sort_key=order)
+    return app
+
+
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False,
+    verbose: Annotated[int, Parameter(name=["--verbose", "-v"], count=True)] = 0,
+) -> object:
+    """Run one command.
+
+    Args:
+        tokens: The command and its arguments.
+        quiet: Only results and errors.
+        verbose: More; twice for debugging.
+    """
+    terminal.set_level(-1 if quiet else verbose)
+    return _build()(tokens, exit_on_error=False, print_error=False)
+
+
+def main() -> NoReturn:
+    """Run the command line; never shows a traceback for an error that Tierwise knows."""
+    app = _build()
+    app.meta.default(_launch)
+    try:
+        result = app.meta(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        terminal.error(str(error), "`tierwise COMMAND --help` explains every option.")
+        sys.exit(UserError.exit_code)
+    except TierwiseError as error:
+        terminal.error(error.message, error.hint)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        terminal.error("Stopped. What was finished is kept; the same command goes on from there.")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        terminal.error(str(error))
+        sys.exit(EnvironmentFault.exit_code)
+    sys.exit(result if isinstance(result, int) else 0)

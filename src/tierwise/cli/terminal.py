@@ -1,0 +1,100 @@
+"""What a person sees: progress and messages on standard error, results on standard output."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from tierwise.progress import Task
+
+
+class _RichTask:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def advance(self, steps: float = 1, note: str | None = None) -> None:
+        self._progress.update(self._task, advance=steps, note=note or "")
+
+
+class Terminal:
+    """The two streams of the command line. Implements :class:`tierwise.progress.Progress`."""
+
+    def __init__(self) -> None:
+        """Write results to standard output, everything else to standard error."""
+        self.out = Console(highlight=False)
+        self.err = Console(stderr=True, highlight=False)
+        self.level = 0
+        self._progress: Progress | None = None
+
+    def set_level(self, level: int) -> None:
+        """-1 quiet, 0 normal, 1 verbose, 2 debugging."""
+        self.level = level
+        names = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+        logging.basicConfig(
+            level=names.get(level, logging.DEBUG),
+            format="%(message)s",
+            handlers=[RichHandler(console=self.err, show_path=False)],
+            force=True,
+        )
+
+    @contextmanager
+    def task(self, name: str, total: float | None) -> Iterator[Task]:
+        """A progress bar of its own line, gone when the task ends; tasks may nest."""
+        outermost = self._progress is None
+        if self._progress is None:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(compact=True),
+                TextColumn("[dim]{task.fields[note]}"),
+                console=self.err,
+                transient=True,
+                disable=self.level < 0 or not self.err.is_terminal,
+            )
+            self._progress.start()
+        task = self._progress.add_task(name, total=total, note="")
+        try:
+            yield _RichTask(self._progress, task)
+        finally:
+            self._progress.remove_task(task)
+            if outermost:
+                self._progress.stop()
+                self._progress = None
+
+    def say(self, message: str) -> None:
+        """A finished fact, on standard error."""
+        if self.level >= 0:
+            self.err.print(message, markup=False)
+
+    def error(self, message: str, hint: str | None = None) -> None:
+        """What went wrong, and what to do next."""
+        self.err.print("[bold red]Error:[/] ", end="")
+        self.err.print(message, markup=False)
+        if hint:
+            self.err.print("[bold]Next:[/]  ", end="")
+            self.err.print(hint, markup=False)
+
+    def json(self, value: object) -> None:
+        """``value`` as JSON on standard output, and nothing else there."""
+        sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+terminal = Terminal()

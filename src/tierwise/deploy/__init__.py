@@ -1,0 +1,1 @@
+"""The chosen strategy as files that deploy exactly what was measured."""

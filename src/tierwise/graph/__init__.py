@@ -1,0 +1,1 @@
+"""ONNX graphs as structure: blocks, cuts, costs and rewrites. Runs nothing."""

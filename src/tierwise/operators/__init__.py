@@ -1,0 +1,1 @@
+"""Training-free transformations of a black-box model: one file an operator."""

@@ -1,0 +1,1 @@
+"""Latency from profiles and links, with its error bounds, and the placements that follow."""

@@ -1,0 +1,1 @@
+"""Requirements, the Pareto front, and the verdict with its reasons. Never measures."""

@@ -1,0 +1,1 @@
+"""Reads a finished study and writes what people look at: charts, tables, one offline HTML file."""

@@ -1,0 +1,1 @@
+"""Inference sessions: the only place that opens them."""

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol: codec, the agent that serves a tier, and its client."""

@@ -1,0 +1,1 @@
+"""Statistics of samples. Pure NumPy and SciPy; knows nothing of ONNX."""

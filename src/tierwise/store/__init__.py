@@ -1,0 +1,1 @@
+"""One directory a study: its database and its content-addressed artefacts."""

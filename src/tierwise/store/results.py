@@ -1,0 +1,187 @@
+"""A study's results as data: what the store hands to recommend, report and predict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from tierwise.operators.strategy import Strategy
+from tierwise.tiers.topology import NetworkCondition, Topology
+
+
+class TrialState(Enum):
+    """What became of a trial."""
+
+    MEASURED = "measured"
+    PREDICTED = "predicted"  # not measured: the numbers come from the latency model
+    DOES_NOT_FIT = "does not fit"
+    FAILED = "failed"
+    PENDING = "pending"
+
+
+class WarningKind(Enum):
+    """Everything that can be wrong with a result without making it worthless.
+
+    The list is closed on purpose: each kind has one advice, shown in the terminal and the report.
+    """
+
+    CPU_OFF = "cpu emulation off"
+    LINK_OFF = "link emulation off"
+    DISTURBED = "disturbed blocks"
+    NOT_SETTLED = "did not settle"
+    WIDE_INTERVAL = "wide interval"
+    NO_LABELS = "no labels"
+    RANDOM_INPUT = "random input"
+    INT8_SLOWER = "int8 slower than fp32"
+    NO_EXITS = "no early exits"
+    QUALITY_GUARD = "nodes left in float"
+    FEW_INPUTS = "few inputs"
+    BREAKDOWN_OFF = "breakdown does not add up"
+    RETRIED = "blocks measured again"
+    OUTPUT_DIFFERS = "deployed output differs"
+
+
+@dataclass(frozen=True)
+class ResultWarning:
+    """One thing to know before believing a result.
+
+    Attributes:
+        kind: Which of the closed list.
+        subject: What it is about: a tier, a link, a strategy id, or ``""`` for the study.
+        evidence: The numbers, in words.
+        advice: What to do about it, with the setting to change.
+    """
+
+    kind: WarningKind
+    subject: str
+    evidence: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class QualityFigure:
+    """Model performance of a variant.
+
+    Attributes:
+        metric: ``"top-1"``, ``"mIoU"``, ``"agreement"`` or ``"cosine"``.
+        value: In points, 0 to 100.
+        loss: Points lost against the identity variant (negative: gained).
+        n: Number of evaluation inputs.
+        from_labels: Whether true labels were there; otherwise the original's output is the truth.
+        per_input: Score of every evaluation input in [0, 1], shape ``(n,)``.
+        more: Further metrics in points, such as ``{"top-5": 98.1}``.
+    """
+
+    metric: str
+    value: float
+    loss: float
+    n: int
+    from_labels: bool
+    per_input: np.ndarray
+    more: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VariantRecord:
+    """A built variant.
+
+    Attributes:
+        name: Such as ``"QE"``; key of :attr:`StudyResults.variants`.
+        sha256: Content hash of its ONNX file in the store.
+        size_bytes: Size of that file.
+        macs: Multiply-accumulates of one inference.
+        notes: What was done to it, in words ("exit add_5 to add_7, 12.1% of MACs saved").
+    """
+
+    name: str
+    sha256: str
+    size_bytes: int
+    macs: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One strategy under one network condition.
+
+    Attributes:
+        strategy: What ran, where.
+        condition: The network it ran under.
+        state: Measured, predicted, or why there are no numbers.
+        reason: In words, where the state needs one ("needs 612 MiB of 512 MiB").
+        latency_s: Seconds of every timed request, shape ``(n,)``; empty unless measured.
+        input_index: Which evaluation input each request carried, shape ``(n,)``.
+        block: The block each request belonged to, shape ``(n,)``.
+        parts_s: Where the time went, each of shape ``(n,)``, adding up to ``latency_s``. Keys:
+            ``"preprocess@mobile"``, ``"compute@edge"``, ``"codec@edge"``, ``"queue@edge"``,
+            ``"postprocess@cloud"``, ``"transfer@mobile-edge"`` (the path between two hops:
+            ``"transfer@mobile-cloud"`` crosses both links), ``"client@mobile"``.
+        wire_bytes: Bytes of the requests that crossed each link, by link name, median.
+        memory_bytes: Peak resident memory per tier.
+        predicted_s: ``(low, median, high)`` of the latency model, where one was made.
+    """
+
+    strategy: Strategy
+    condition: NetworkCondition
+    state: TrialState
+    reason: str = ""
+    latency_s: np.ndarray = field(default_factory=lambda: np.empty(0))
+    input_index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    block: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    parts_s: Mapping[str, np.ndarray] = field(default_factory=dict)
+    wire_bytes: Mapping[str, int] = field(default_factory=dict)
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    predicted_s: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class ProbeFigure:
+    """What an emulated tier or link achieved against what was asked of it.
+
+    Attributes:
+        subject: Tier or link name.
+        quantity: ``"cpu factor"``, ``"bandwidth_bit_per_s"`` or ``"rtt_s"``.
+        asked: What the study file says.
+        achieved: What the probe measured.
+        backend: What ran: ``"cgroup v1 cpu quota, 2 ms period"``, ``"netns + tbf"``, ...
+    """
+
+    subject: str
+    quantity: str
+    asked: float
+    achieved: float
+    backend: str
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """Everything a finished (or half-finished) study knows.
+
+    Attributes:
+        name: The study's name.
+        model: File name of the subject's model.
+        task: ``"classification"``, ``"segmentation"`` or ``"any"``.
+        topology: Tiers and links.
+        conditions: Every network condition, in the order of the sweep.
+        requirement: The study file's ``require:`` section, as written (may be empty).
+        variants: By name.
+        quality: By variant name.
+        trials: Every planned trial.
+        probes: Of tiers and links.
+        warnings: About the study as a whole or parts of it.
+        environment: Machine, versions, back ends: label to value.
+    """
+
+    name: str
+    model: str
+    task: str
+    topology: Topology
+    conditions: tuple[NetworkCondition, ...]
+    requirement: Mapping[str, str]
+    variants: Mapping[str, VariantRecord]
+    quality: Mapping[str, QualityFigure]
+    trials: tuple[TrialResult, ...]
+    probes: tuple[ProbeFigure, ...] = ()
+    warnings: tuple[ResultWarning, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)

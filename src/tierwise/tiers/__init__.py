@@ -1,0 +1,1 @@
+"""Places that compute, the links between them, and what runs on this machine to stand for them."""

@@ -1,0 +1,122 @@
+"""Tier, link and topology as data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from tierwise.errors import UserError
+from tierwise.units import format_bandwidth, format_duration
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A place that computes.
+
+    Attributes:
+        name: Such as ``"edge"``.
+        cpus: CPU share in cores (0.5: half a core), or ``None`` for unlimited.
+        memory_bytes: The most its process may hold, or ``None`` for unlimited.
+        threads: Intra-op threads of an inference session.
+        url: Where a running agent listens (a real tier), or ``None`` (emulated here).
+        token: What a real tier's agent asks for; never printed, never stored.
+    """
+
+    name: str
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    threads: int = 1
+    url: str | None = None
+    token: str | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def emulated(self) -> bool:
+        """Whether this machine stands for the tier."""
+        return self.url is None
+
+
+@dataclass(frozen=True)
+class LinkShape:
+    """What a link does to traffic, the same in both directions.
+
+    Attributes:
+        bandwidth_bit_per_s: Rate of each direction, or ``None`` for unlimited.
+        rtt_s: Round-trip time that the link adds, half of it each way.
+        jitter_s: Standard deviation of the one-way delay (``netem`` only).
+        loss: Share of packets lost, 0 to 1 (``netem`` only).
+    """
+
+    bandwidth_bit_per_s: float | None = None
+    rtt_s: float = 0.0
+    jitter_s: float = 0.0
+    loss: float = 0.0
+
+    def __str__(self) -> str:
+        rate = (
+            "unlimited"
+            if self.bandwidth_bit_per_s is None
+            else format_bandwidth(self.bandwidth_bit_per_s)
+        )
+        return rate if self.rtt_s == 0 else f"{rate}, rtt {format_duration(self.rtt_s)}"
+
+
+@dataclass(frozen=True)
+class Link:
+    """The network between two neighbouring tiers, nearer one first."""
+
+    near: str
+    far: str
+
+    @property
+    def name(self) -> str:
+        """``"edge-cloud"``."""
+        return f"{self.near}-{self.far}"
+
+
+@dataclass(frozen=True)
+class NetworkCondition:
+    """The shape of every link of a topology, by link name."""
+
+    shapes: Mapping[str, LinkShape]
+
+    @property
+    def id(self) -> str:
+        """Stable, readable: ``"mobile-edge=200 Mbit/s, rtt 5 ms; edge-cloud=10 Mbit/s"``."""
+        return "; ".join(f"{name}={shape}" for name, shape in self.shapes.items())
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.shapes.items()))
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A chain of tiers, nearest to the user first; every request starts at the first."""
+
+    tiers: tuple[Tier, ...]
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The links between neighbours, in order."""
+        return tuple(Link(a.name, b.name) for a, b in pairwise(self.tiers))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tiers' names, in order."""
+        return tuple(tier.name for tier in self.tiers)
+
+    def tier(self, name: str) -> Tier:
+        """The tier called ``name``; raises :class:`UserError` naming those that exist."""
+        for tier in self.tiers:
+            if tier.name == name:
+                return tier
+        raise UserError(
+            f"There is no tier {name!r}.", hint=f"The tiers are {', '.join(self.names)}.", tier=name
+        )
+
+    def path(self, source: str, target: str) -> tuple[Link, ...]:
+        """The links that traffic from ``source`` to ``target`` crosses, in order."""
+        start, stop = (
+            self.names.index(self.tier(source).name),
+            self.names.index(self.tier(target).name),
+        )
+        crossed = self.links[min(start, stop) : max(start, stop)]
+        return crossed if start <= stop else crossed[::-1]
