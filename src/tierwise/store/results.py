@@ -6,8 +6,21 @@ from enum import Enum
 
 import numpy as np
 
+from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.operators.strategy import Strategy
+from tierwise.quality.figure import QualityFigure
 from tierwise.tiers.topology import NetworkCondition, Topology
+
+__all__ = [
+    "ProbeFigure",
+    "QualityFigure",
+    "ResultWarning",
+    "StudyResults",
+    "TrialResult",
+    "TrialState",
+    "VariantRecord",
+    "WarningKind",
+]
 
 
 class TrialState(Enum):
@@ -18,68 +31,6 @@ class TrialState(Enum):
     DOES_NOT_FIT = "does not fit"
     FAILED = "failed"
     PENDING = "pending"
-
-
-class WarningKind(Enum):
-    """Everything that can be wrong with a result without making it worthless.
-
-    The list is closed on purpose: each kind has one advice, shown in the terminal and the report.
-    """
-
-    CPU_OFF = "cpu emulation off"
-    LINK_OFF = "link emulation off"
-    DISTURBED = "disturbed blocks"
-    NOT_SETTLED = "did not settle"
-    WIDE_INTERVAL = "wide interval"
-    NO_LABELS = "no labels"
-    RANDOM_INPUT = "random input"
-    INT8_SLOWER = "int8 slower than fp32"
-    NO_EXITS = "no early exits"
-    QUALITY_GUARD = "nodes left in float"
-    FEW_INPUTS = "few inputs"
-    BREAKDOWN_OFF = "breakdown does not add up"
-    RETRIED = "blocks measured again"
-    OUTPUT_DIFFERS = "deployed output differs"
-
-
-@dataclass(frozen=True)
-class ResultWarning:
-    """One thing to know before believing a result.
-
-    Attributes:
-        kind: Which of the closed list.
-        subject: What it is about: a tier, a link, a strategy id, or ``""`` for the study.
-        evidence: The numbers, in words.
-        advice: What to do about it, with the setting to change.
-    """
-
-    kind: WarningKind
-    subject: str
-    evidence: str
-    advice: str
-
-
-@dataclass(frozen=True)
-class QualityFigure:
-    """Model performance of a variant.
-
-    Attributes:
-        metric: ``"top-1"``, ``"mIoU"``, ``"agreement"`` or ``"cosine"``.
-        value: In points, 0 to 100.
-        loss: Points lost against the identity variant (negative: gained).
-        n: Number of evaluation inputs.
-        from_labels: Whether true labels were there; otherwise the original's output is the truth.
-        per_input: Score of every evaluation input in [0, 1], shape ``(n,)``.
-        more: Further metrics in points, such as ``{"top-5": 98.1}``.
-    """
-
-    metric: str
-    value: float
-    loss: float
-    n: int
-    from_labels: bool
-    per_input: np.ndarray
-    more: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,43 @@
+"""What to know before believing a result: stored with it, shown wherever it is shown."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class WarningKind(Enum):
+    """Everything that can be wrong with a result without making it worthless.
+
+    The list is closed on purpose: each kind has one advice, shown in the terminal and the report.
+    """
+
+    CPU_OFF = "cpu emulation off"
+    LINK_OFF = "link emulation off"
+    DISTURBED = "disturbed blocks"
+    NOT_SETTLED = "did not settle"
+    WIDE_INTERVAL = "wide interval"
+    NO_LABELS = "no labels"
+    RANDOM_INPUT = "random input"
+    INT8_SLOWER = "int8 slower than fp32"
+    NO_EXITS = "no early exits"
+    QUALITY_GUARD = "nodes left in float"
+    FEW_INPUTS = "few inputs"
+    BREAKDOWN_OFF = "breakdown does not add up"
+    RETRIED = "blocks measured again"
+    OUTPUT_DIFFERS = "deployed output differs"
+
+
+@dataclass(frozen=True)
+class ResultWarning:
+    """One thing to know before believing a result.
+
+    Attributes:
+        kind: Which of the closed list.
+        subject: What it is about: a tier, a link, a strategy id, or ``""`` for the study.
+        evidence: The numbers, in words.
+        advice: What to do about it, with the setting to change.
+    """
+
+    kind: WarningKind
+    subject: str
+    evidence: str
+    advice: str
