@@ -1,0 +1,195 @@
+"""From the encoded image that a user's device has to the tensor that the model wants."""
+
+import io
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tierwise.errors import DataError
+
+PositiveInt = Annotated[int, Field(gt=0)]
+HeightWidth = tuple[PositiveInt, PositiveInt]
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+_EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
+# Pixel values are 0 to 255; a result that leaves an integer type's range would wrap around.
+_INTEGER_DTYPES = ("uint8", "int8")
+
+
+class Preprocess(BaseModel):
+    """How an encoded image becomes the model's input; the steps run in the order of the fields.
+
+    Pixels are 8 bit. An image's EXIF orientation is not applied and transparency is dropped, as
+    in the common training pipelines (``PIL.Image.convert``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    color: Literal["RGB", "BGR", "L"] = Field(
+        default="RGB", description="Channel order; L is one channel of grey."
+    )
+    crop_ratio: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="First cut the central square whose side is this share of the short side "
+        "(EfficientNet of size S: S/(S+32), such as 0.875 for 224).",
+    )
+    resize: PositiveInt | HeightWidth | None = Field(
+        default=None,
+        description="Then resize: one number is the new short side (the aspect ratio stays), "
+        "[height, width] is exact.",
+    )
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = Field(
+        default="bilinear",
+        description="How to resize; anti-aliased when shrinking, as Pillow and torchvision do.",
+    )
+    crop: HeightWidth | None = Field(
+        default=None, description="Then cut the central [height, width]."
+    )
+    scale: float = Field(
+        default=1.0, description="Multiply pixel values (0 to 255); 0.00392156862745098 is 1/255."
+    )
+    mean: float | tuple[float, ...] = Field(
+        default=0.0,
+        description="Subtract after `scale`, so in scaled units; one number, or one per channel "
+        "in the order of `color`.",
+    )
+    std: float | tuple[float, ...] = Field(
+        default=1.0, description="Divide by, after `mean`; in scaled units; one or one per channel."
+    )
+    layout: Literal["NCHW", "NHWC"] = Field(default="NCHW", description="Order of the axes.")
+    dtype: Literal["float32", "float16", "uint8", "int8"] = Field(
+        default="float32", description="Element type; integers are rounded and clipped."
+    )
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, tuple) and len(value) != self.channels:
+                raise ValueError(
+                    f"{name} has {len(value)} numbers, but color {self.color} has "
+                    f"{self.channels} channel(s)"
+                )
+        if np.any(np.asarray(self.std) == 0):
+            raise ValueError("std is 0: write 1 for no division")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Channels of the result."""
+        return 1 if self.color == "L" else 3
+
+    def apply(self, encoded: bytes, *, name: str = "The image") -> np.ndarray:
+        """The model's input for one encoded image.
+
+        Args:
+            encoded: A file's bytes: PNG, JPEG, WebP, BMP, TIFF or PPM.
+            name: What to call the image in an error.
+
+        Returns:
+            ``[1, c, h, w]`` or ``[1, h, w, c]`` of :attr:`dtype`, C-contiguous.
+
+        Raises:
+            DataError: not an image that can be decoded, or not of 8 bits a channel.
+        """
+        pixels = np.asarray(self._geometry(self._decode(encoded, name), name))
+        if pixels.ndim == 2:
+            pixels = pixels[:, :, np.newaxis]
+        if self.color == "BGR":
+            pixels = pixels[:, :, ::-1]
+        return self._normalise(pixels)[np.newaxis]
+
+    def apply_to_mask(self, mask: np.ndarray, *, name: str = "The mask") -> np.ndarray:
+        """The class map ``mask`` (``[h, w]``, uint8) with the geometry that its image gets.
+
+        Crops and resizes exactly as :meth:`apply` does, but always to the nearest pixel, because
+        a mean of two class ids is no class.
+        """
+        image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8))
+        return np.asarray(self._geometry(image, name, Image.Resampling.NEAREST))
+
+    def _decode(self, encoded: bytes, name: str) -> Image.Image:
+        try:
+            image = Image.open(io.BytesIO(encoded))
+            if image.mode not in _EIGHT_BIT_MODES:
+                raise DataError(
+                    f"{name} has pixels of type {image.mode!r}; 8 bits a channel are required.",
+                    hint="Save it as an 8-bit PNG, or pre-process it yourself into an .npz.",
+                    image=name,
+                )
+            return image.convert("L" if self.color == "L" else "RGB")
+        # Pillow's decoders raise all of these for damaged files.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(
+                f"{name} cannot be decoded as an image ({len(encoded)} bytes: {error}).",
+                hint="Replace or remove the file.",
+                image=name,
+            ) from error
+
+    def _geometry(
+        self, image: Image.Image, name: str, resampling: Image.Resampling | None = None
+    ) -> Image.Image:
+        if resampling is None:
+            resampling = _RESAMPLING[self.interpolation]
+        if self.crop_ratio is not None:
+            side = max(1, int(self.crop_ratio * min(image.size)))
+            image = _crop_centre(image, side, side)
+        if isinstance(self.resize, int):
+            width, height = image.size
+            # As torchvision's Resize(int): the long side is truncated, not rounded.
+            size = (
+                (self.resize, max(1, self.resize * height // width))
+                if width <= height
+                else (max(1, self.resize * width // height), self.resize)
+            )
+        elif self.resize is not None:
+            size = (self.resize[1], self.resize[0])
+        else:
+            size = image.size
+        if size != image.size:
+            image = image.resize(size, resampling)
+        if self.crop is not None:
+            height, width = self.crop
+            if height > image.height or width > image.width:
+                raise DataError(
+                    f"{name} is {image.height}x{image.width} (height x width) before the crop; "
+                    f"crop: [{height}, {width}] does not fit in it.",
+                    hint="Set a larger `resize`, or a smaller `crop`, in the study's `preprocess`.",
+                    image=name,
+                )
+            image = _crop_centre(image, height, width)
+        return image
+
+    def _normalise(self, pixels: np.ndarray) -> np.ndarray:
+        """(pixels * scale - mean) / std of ``[h, w, c]``, in the layout and dtype asked for."""
+        ordered = pixels if self.layout == "NHWC" else pixels.transpose(2, 0, 1)
+        std = np.asarray(self.std, dtype=np.float64)
+        factor = self.scale / std
+        offset = -np.asarray(self.mean, dtype=np.float64) / std
+        if np.all(factor == 1.0) and np.all(offset == 0.0) and self.dtype == "uint8":
+            return np.ascontiguousarray(ordered)
+        if self.layout == "NCHW":
+            factor, offset = factor.reshape(-1, 1, 1), offset.reshape(-1, 1, 1)
+        # Two passes in float32; factor and offset were computed in float64.
+        values = np.multiply(ordered, factor.astype(np.float32), dtype=np.float32, order="C")
+        values += offset.astype(np.float32)
+        if self.dtype in _INTEGER_DTYPES:
+            limits = np.iinfo(self.dtype)
+            np.clip(np.rint(values, out=values), limits.min, limits.max, out=values)
+        result: np.ndarray = values.astype(self.dtype, copy=False)
+        return result
+
+
+def _crop_centre(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The central ``height`` x ``width``; an odd remainder goes half a pixel down and right.
+
+    As the reference pre-processing of EfficientNet does: ``((size - crop) + 1) // 2``.
+    """
+    top = (image.height - height + 1) // 2
+    left = (image.width - width + 1) // 2
+    return image.crop((left, top, left + width, top + height))
