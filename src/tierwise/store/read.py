@@ -1,0 +1,130 @@
+"""A study's directory as readers see it."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+
+from tierwise.errors import NotAStudyError
+from tierwise.store.codec import load_condition, load_strategy, load_topology
+from tierwise.store.database import open_to_read
+from tierwise.store.results import (
+    ProbeFigure,
+    QualityFigure,
+    ResultWarning,
+    StudyResults,
+    TrialResult,
+    TrialState,
+    VariantRecord,
+    WarningKind,
+)
+from tierwise.tiers.topology import NetworkCondition
+
+
+def read_results(folder: Path) -> StudyResults:
+    """Everything that the study in ``folder`` knows, also while it is still running.
+
+    Raises:
+        NotAStudyError: ``folder`` holds no study, or none that got as far as a plan.
+    """
+    connection = open_to_read(folder)
+    try:
+        # One read transaction: a run that commits meanwhile must not tear the picture.
+        connection.execute("BEGIN")
+        return results_of(connection, folder)
+    finally:
+        connection.close()
+
+
+def results_of(db: sqlite3.Connection, folder: Path) -> StudyResults:
+    """The results behind an open connection; ``folder`` is for messages."""
+    facts = {row["key"]: row["value"] for row in db.execute("SELECT key, value FROM facts")}
+    if "topology" not in facts:
+        raise NotAStudyError(
+            f"The study in {folder} stopped before its plan was made.",
+            hint="Run the same `tierwise run` command again.",
+            path=str(folder),
+        )
+    conditions = {
+        row["number"]: load_condition(row["shapes"])
+        for row in db.execute("SELECT number, shapes FROM conditions ORDER BY number")
+    }
+    return StudyResults(
+        name=facts["name"],
+        model=facts["model"],
+        task=facts["task"],
+        topology=load_topology(facts["topology"]),
+        conditions=tuple(conditions.values()),
+        requirement=json.loads(facts["requirement"]),
+        variants={row["name"]: _variant(row) for row in db.execute("SELECT * FROM variants")},
+        quality={row["variant"]: _quality(row) for row in db.execute("SELECT * FROM quality")},
+        trials=_trials(db, conditions),
+        probes=tuple(
+            ProbeFigure(*row)
+            for row in db.execute("SELECT subject, quantity, asked, achieved, backend FROM probes")
+        ),
+        warnings=tuple(
+            ResultWarning(WarningKind(row["kind"]), row["subject"], row["evidence"], row["advice"])
+            for row in db.execute("SELECT * FROM warnings")
+        ),
+        environment={
+            row["label"]: row["value"] for row in db.execute("SELECT label, value FROM environment")
+        },
+    )
+
+
+def _variant(row: sqlite3.Row) -> VariantRecord:
+    return VariantRecord(
+        name=row["name"],
+        sha256=row["sha256"],
+        size_bytes=row["size_bytes"],
+        macs=row["macs"],
+        notes=tuple(json.loads(row["notes"])),
+    )
+
+
+def _quality(row: sqlite3.Row) -> QualityFigure:
+    return QualityFigure(
+        metric=row["metric"],
+        value=row["value"],
+        loss=row["loss"],
+        n=row["n"],
+        from_labels=bool(row["from_labels"]),
+        per_input=np.frombuffer(row["per_input"], dtype="<f8"),
+        more=json.loads(row["more"]),
+    )
+
+
+def _trials(
+    db: sqlite3.Connection, conditions: dict[int, NetworkCondition]
+) -> tuple[TrialResult, ...]:
+    samples: dict[int, list[sqlite3.Row]] = {}
+    for row in db.execute("SELECT * FROM samples ORDER BY trial, block, request"):
+        samples.setdefault(row["trial"], []).append(row)
+    return tuple(
+        _trial(row, conditions[row["condition"]], samples.get(row["id"], []))
+        for row in db.execute("SELECT * FROM trials ORDER BY id")
+    )
+
+
+def _trial(
+    row: sqlite3.Row, condition: NetworkCondition, samples: list[sqlite3.Row]
+) -> TrialResult:
+    parts = [json.loads(sample["parts_s"]) for sample in samples]
+    keys = dict.fromkeys(key for one in parts for key in one)
+    return TrialResult(
+        strategy=load_strategy(dict(row)),
+        condition=condition,
+        state=TrialState(row["state"]),
+        reason=row["reason"],
+        latency_s=np.array([sample["latency_s"] for sample in samples], dtype=np.float64),
+        input_index=np.array([sample["input_index"] for sample in samples], dtype=np.int64),
+        block=np.array([sample["block"] for sample in samples], dtype=np.int64),
+        parts_s={
+            key: np.array([one.get(key, 0.0) for one in parts], dtype=np.float64) for key in keys
+        },
+        wire_bytes=json.loads(row["wire_bytes"]),
+        memory_bytes=json.loads(row["memory_bytes"]),
+        predicted_s=None if row["predicted_s"] is None else tuple(json.loads(row["predicted_s"])),
+    )

@@ -1,0 +1,385 @@
+"""A study's directory as the run writes it: every finished piece of work is one transaction."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from tierwise.errors import NotAStudyError
+from tierwise.operators.strategy import Strategy
+from tierwise.store.artefacts import Artefacts
+from tierwise.store.codec import dump, dump_condition, dump_topology
+from tierwise.store.database import FILE_NAME, create_or_open
+from tierwise.store.disk import writing
+from tierwise.store.lock import StudyLock
+from tierwise.store.read import results_of
+from tierwise.store.results import (
+    ProbeFigure,
+    QualityFigure,
+    ResultWarning,
+    StudyResults,
+    TrialState,
+    VariantRecord,
+    WarningKind,
+)
+from tierwise.tiers.topology import NetworkCondition, Topology
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A strategy under a condition, as the plan hands it to the store.
+
+    Attributes:
+        strategy: What runs, where.
+        condition: The network it runs under.
+        state: ``PENDING``, or ``DOES_NOT_FIT`` where the plan already knows it.
+        reason: Why, in words.
+        predicted_s: ``(low, median, high)`` of the latency, where the plan made one.
+    """
+
+    strategy: Strategy
+    condition: NetworkCondition
+    state: TrialState = TrialState.PENDING
+    reason: str = ""
+    predicted_s: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One timed request, as measuring hands it to the store.
+
+    Attributes:
+        strategy: The trial's strategy.
+        latency_s: Seconds.
+        parts_s: Where the time went, adding up to ``latency_s``.
+        wire_bytes: Bytes that crossed each link.
+        request: Number among the trial's requests in this block.
+    """
+
+    strategy: Strategy
+    latency_s: float
+    parts_s: Mapping[str, float]
+    wire_bytes: Mapping[str, int] = field(default_factory=dict)
+    request: int = 0
+
+
+class StudyStore:
+    """A study directory, locked by this process until :meth:`close`."""
+
+    def __init__(self, folder: Path, lock: StudyLock, connection: sqlite3.Connection) -> None:
+        """Use :meth:`open`."""
+        self.folder = folder
+        self.artefacts = Artefacts(folder / "artefacts")
+        self._lock = lock
+        self._db = connection
+        self._path = folder / FILE_NAME
+
+    @classmethod
+    def open(cls, folder: Path, *, fresh: bool = False) -> Self:
+        """Open or make ``folder``; with ``fresh`` whatever a study left there goes first.
+
+        Raises:
+            UserError: another run holds it.
+            NotAStudyError: its database is damaged or of a newer format, or the folder
+                holds files that are not a study's.
+            DiskFull: no space is left.
+        """
+        foreign = _foreign_files(folder)
+        if foreign:
+            raise NotAStudyError(
+                f"{folder} is not a study directory: it holds {foreign[0]!r}"
+                f"{' and more' if len(foreign) > 1 else ''}, and no {FILE_NAME}.",
+                hint="Choose a new or empty directory with `-o DIR`.",
+                path=str(folder),
+            )
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = StudyLock(folder)
+        try:
+            if fresh:
+                _clear(folder)
+            store = cls(folder, lock, create_or_open(folder))
+        except BaseException:
+            lock.release()
+            raise
+        store.artefacts.sweep()
+        return store
+
+    def close(self) -> None:
+        """Close the database and let go of the lock."""
+        self._db.close()
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Facts and stages
+
+    def fact(self, key: str) -> str | None:
+        """A stored fact of the study, or ``None``."""
+        row = self._db.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row["value"])
+
+    def set_facts(self, facts: Mapping[str, str]) -> None:
+        """Store ``facts``, over those with the same keys."""
+        with self._transaction():
+            self._set_facts(facts)
+
+    def is_done(self, stage: str) -> bool:
+        """Whether ``stage`` left its complete results here."""
+        return self.fact(f"done:{stage}") is not None
+
+    def set_done(self, stage: str) -> None:
+        """Note that ``stage`` is complete."""
+        self.set_facts({f"done:{stage}": "yes"})
+
+    def set_study(
+        self,
+        *,
+        name: str,
+        model: str,
+        task: str,
+        topology: Topology,
+        conditions: Sequence[NetworkCondition],
+        requirement: Mapping[str, str],
+        facts: Mapping[str, str],
+    ) -> None:
+        """Store what the study is; again with the same content changes nothing."""
+        with self._transaction():
+            self._set_facts(
+                {
+                    "name": name,
+                    "model": model,
+                    "task": task,
+                    "topology": dump_topology(topology),
+                    "requirement": dump(dict(requirement)),
+                    **facts,
+                }
+            )
+            self._db.executemany(
+                "INSERT INTO conditions VALUES (?, ?) ON CONFLICT DO NOTHING",
+                [(number, dump_condition(one)) for number, one in enumerate(conditions)],
+            )
+
+    def set_environment(self, environment: Mapping[str, str]) -> None:
+        """Store the machine and versions, over what is there."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO environment VALUES (?, ?)", list(environment.items())
+            )
+
+    # What stages leave
+
+    def add_variant(self, record: VariantRecord, warnings: Iterable[ResultWarning] = ()) -> None:
+        """Store a built variant, whose file is already in :attr:`artefacts`."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO variants VALUES (?, ?, ?, ?, ?)",
+                (
+                    record.name,
+                    record.sha256,
+                    record.size_bytes,
+                    record.macs,
+                    dump(list(record.notes)),
+                ),
+            )
+            self._add_warnings(warnings)
+
+    def add_quality(
+        self, variant: str, figure: QualityFigure, warnings: Iterable[ResultWarning] = ()
+    ) -> None:
+        """Store a variant's quality."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO quality VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    variant,
+                    figure.metric,
+                    figure.value,
+                    figure.loss,
+                    figure.n,
+                    int(figure.from_labels),
+                    np.asarray(figure.per_input, dtype="<f8").tobytes(),
+                    dump(dict(figure.more)),
+                ),
+            )
+            self._add_warnings(warnings)
+
+    def set_trials(
+        self, trials: Sequence[PlannedTrial], warnings: Iterable[ResultWarning] = ()
+    ) -> None:
+        """Store the plan's trials and mark the plan done; samples of a former plan go."""
+        with self._transaction():
+            self._db.execute("DELETE FROM samples")
+            self._db.execute("DELETE FROM blocks")
+            self._db.execute("DELETE FROM trials")
+            self._db.executemany(
+                "INSERT INTO trials (strategy, operator, variant, tiers, cuts, condition, state, "
+                "reason, predicted_s) VALUES (?, ?, ?, ?, ?, "
+                "(SELECT number FROM conditions WHERE shapes = ?), ?, ?, ?)",
+                [
+                    (
+                        trial.strategy.id,
+                        trial.strategy.operator.value,
+                        trial.strategy.variant,
+                        dump(list(trial.strategy.tiers)),
+                        dump(list(trial.strategy.cuts)),
+                        dump_condition(trial.condition),
+                        trial.state.value,
+                        trial.reason,
+                        None if trial.predicted_s is None else dump(list(trial.predicted_s)),
+                    )
+                    for trial in trials
+                ],
+            )
+            self._add_warnings(warnings)
+            self._set_facts({"done:plan": "yes"})
+
+    def add_block(
+        self,
+        condition: NetworkCondition,
+        block: int,
+        input_index: int,
+        samples: Sequence[SampleRow],
+        record: Mapping[str, object] | None = None,
+    ) -> None:
+        """Store one finished block: all of its samples, or none where this is interrupted.
+
+        Args:
+            condition: The network that the block ran under.
+            block: Its number, from 0.
+            input_index: The input that every request of the block carried.
+            samples: The requests that were answered.
+            record: What else is known of it, as JSON: duration, machine, failed requests.
+
+        Raises:
+            sqlite3.IntegrityError: the block is already there, or a trial is not in the plan.
+            DiskFull: no space is left; the store stays usable.
+        """
+        shapes = dump_condition(condition)
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO blocks VALUES "
+                "((SELECT number FROM conditions WHERE shapes = ?), ?, ?, ?)",
+                (shapes, block, input_index, dump(dict(record or {}))),
+            )
+            for sample in samples:
+                key = (sample.strategy.id, shapes)
+                self._db.execute(
+                    "INSERT INTO samples VALUES ((SELECT id FROM trials WHERE strategy = ? AND "
+                    "condition = (SELECT number FROM conditions WHERE shapes = ?)), "
+                    "?, ?, ?, ?, ?)",
+                    (
+                        *key,
+                        block,
+                        sample.request,
+                        input_index,
+                        sample.latency_s,
+                        dump(dict(sample.parts_s)),
+                    ),
+                )
+                if sample.wire_bytes:
+                    self._set_trial(*key, wire_bytes=dump(dict(sample.wire_bytes)))
+
+    def blocks_of(self, condition: NetworkCondition) -> tuple[int, ...]:
+        """Numbers of the blocks of ``condition`` that are already here, in order."""
+        rows = self._db.execute(
+            "SELECT block FROM blocks WHERE "
+            "condition = (SELECT number FROM conditions WHERE shapes = ?) ORDER BY block",
+            (dump_condition(condition),),
+        )
+        return tuple(row["block"] for row in rows)
+
+    def finish_trial(
+        self,
+        strategy: Strategy,
+        condition: NetworkCondition,
+        state: TrialState,
+        *,
+        reason: str = "",
+        memory_bytes: Mapping[str, int] | None = None,
+    ) -> None:
+        """Store what became of a trial."""
+        values = {"state": state.value, "reason": reason}
+        if memory_bytes is not None:
+            values["memory_bytes"] = dump(dict(memory_bytes))
+        with self._transaction():
+            self._set_trial(strategy.id, dump_condition(condition), **values)
+
+    def set_probes(self, probes: Sequence[ProbeFigure]) -> None:
+        """Store what the tiers and links achieved, in place of an earlier run's figures."""
+        with self._transaction():
+            self._db.execute("DELETE FROM probes")
+            self._db.executemany(
+                "INSERT INTO probes VALUES (?, ?, ?, ?, ?)",
+                [(p.subject, p.quantity, p.asked, p.achieved, p.backend) for p in probes],
+            )
+
+    def set_warnings(self, kinds: Iterable[WarningKind], warnings: Iterable[ResultWarning]) -> None:
+        """Replace all warnings of ``kinds`` by ``warnings``."""
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM warnings WHERE kind = ?", [(kind.value,) for kind in kinds]
+            )
+            self._add_warnings(warnings)
+
+    def results(self) -> StudyResults:
+        """Everything that is here by now."""
+        return results_of(self._db, self.folder)
+
+    # Private
+
+    def _set_facts(self, facts: Mapping[str, str]) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(facts.items()))
+
+    def _add_warnings(self, warnings: Iterable[ResultWarning]) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO warnings VALUES (?, ?, ?, ?)",
+            [(w.kind.value, w.subject, w.evidence, w.advice) for w in warnings],
+        )
+
+    def _set_trial(self, strategy: str, condition: str, **values: str) -> None:
+        columns = ", ".join(f"{column} = ?" for column in values)
+        self._db.execute(
+            f"UPDATE trials SET {columns} WHERE strategy = ? AND "  # noqa: S608 - own column names
+            "condition = (SELECT number FROM conditions WHERE shapes = ?)",
+            (*values.values(), strategy, condition),
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with writing(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+
+def _foreign_files(folder: Path) -> list[str]:
+    """Names in ``folder`` that make it somebody else's; empty for a study, new or empty one."""
+    if not folder.exists() or (folder / FILE_NAME).exists():
+        return []
+    if not folder.is_dir():
+        return [folder.name]
+    # What a run leaves that was stopped before its database was made.
+    ours = {".lock", "study.yaml", "artefacts", "subject"}
+    return sorted(path.name for path in folder.iterdir() if path.name not in ours)
+
+
+def _clear(folder: Path) -> None:
+    for name in (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "study.yaml", "report.html"):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / "artefacts").is_dir():
+        shutil.rmtree(folder / "artefacts")

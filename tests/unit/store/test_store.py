@@ -1,0 +1,218 @@
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from tierwise.caveats import ResultWarning, WarningKind
+from tierwise.errors import DiskFull, NotAStudyError, UserError
+from tierwise.operators.strategy import Operator, Strategy
+from tierwise.quality.figure import QualityFigure
+from tierwise.store.artefacts import Artefacts
+from tierwise.store.database import FILE_NAME, FORMAT
+from tierwise.store.read import read_results
+from tierwise.store.results import ProbeFigure, TrialState, VariantRecord
+from tierwise.store.write import PlannedTrial, SampleRow, StudyStore
+from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
+
+TOPOLOGY = Topology((Tier("mobile", cpus=0.5, memory_bytes=2**29), Tier("cloud", token="secret")))
+SLOW = NetworkCondition({"mobile-cloud": LinkShape(1e6, 0.02)})
+FAST = NetworkCondition({"mobile-cloud": LinkShape(1e7, 0.02)})
+IDENTITY = Strategy(Operator.I, "I", ("cloud",))
+SPLIT = Strategy(Operator.QP, "Q", ("mobile", "cloud"), ("relu_3",))
+
+
+def sample(strategy=IDENTITY, latency_s=0.25):
+    return SampleRow(
+        strategy=strategy,
+        latency_s=latency_s,
+        parts_s={"compute@cloud": latency_s},
+        wire_bytes={"mobile-cloud": 1234},
+    )
+
+
+def filled(folder):
+    store = StudyStore.open(folder)
+    store.set_study(
+        name="a study",
+        model="model.onnx",
+        task="classification",
+        topology=TOPOLOGY,
+        conditions=[SLOW, FAST],
+        requirement={"latency": "p95=80ms"},
+        facts={"sha256": "ab"},
+    )
+    store.set_trials(
+        [PlannedTrial(s, c) for c in (SLOW, FAST) for s in (IDENTITY, SPLIT)],
+    )
+    return store
+
+
+def test_what_is_written_is_what_is_read(tmp_path):
+    with filled(tmp_path / "s") as store:
+        store.add_variant(VariantRecord("I", "ab" * 32, 10, 20, ("a note",)))
+        figure = QualityFigure("top-1", 90.0, 0.0, 4, True, np.array([1, 1, 0, 1.0]), {"top-5": 99})
+        warning = ResultWarning(WarningKind.FEW_INPUTS, "", "4 inputs", "Add more.")
+        store.add_quality("I", figure, [warning])
+        store.add_block(SLOW, 0, 2, [sample(), sample(SPLIT, latency_s=0.5)], {"duration_s": 1})
+        store.add_block(SLOW, 1, 1, [sample()])
+        store.finish_trial(
+            IDENTITY, SLOW, TrialState.MEASURED, memory_bytes={"cloud": 5}, reason="fine"
+        )
+        store.set_probes([ProbeFigure("mobile", "cpu factor", 0.5, 0.49, "cgroup v1")])
+        store.set_environment({"cpu": "one"})
+        inside = store.results()
+    results = read_results(tmp_path / "s")
+    assert results.name == inside.name == "a study"
+    assert results.conditions == (SLOW, FAST)
+    assert results.requirement == {"latency": "p95=80ms"}
+    assert results.topology.tiers[0] == TOPOLOGY.tiers[0]
+    assert results.variants["I"].notes == ("a note",)
+    np.testing.assert_array_equal(results.quality["I"].per_input, figure.per_input)
+    assert results.quality["I"].more == {"top-5": 99}
+    assert results.warnings == (warning,)
+    assert results.probes[0].achieved == 0.49
+    assert results.environment == {"cpu": "one"}
+    trial = results.trials[0]
+    assert (trial.strategy, trial.condition) == (IDENTITY, SLOW)
+    assert (trial.state, trial.reason) == (TrialState.MEASURED, "fine")
+    assert trial.latency_s.tolist() == [0.25, 0.25]
+    assert trial.block.tolist() == [0, 1]
+    assert trial.input_index.tolist() == [2, 1]
+    assert trial.parts_s["compute@cloud"].tolist() == [0.25, 0.25]
+    assert trial.wire_bytes == {"mobile-cloud": 1234}
+    assert trial.memory_bytes == {"cloud": 5}
+    assert results.trials[1].strategy == SPLIT
+    assert results.trials[3].condition == FAST
+
+
+def test_a_block_cannot_be_there_twice_and_a_refused_one_leaves_nothing(tmp_path):
+    with filled(tmp_path) as store:
+        store.add_block(SLOW, 0, 0, [sample()])
+        with pytest.raises(sqlite3.IntegrityError):
+            store.add_block(SLOW, 0, 0, [sample(SPLIT)])
+        assert [trial.latency_s.size for trial in store.results().trials] == [1, 0, 0, 0]
+
+
+def test_a_sample_of_an_unplanned_trial_is_refused(tmp_path):
+    with filled(tmp_path) as store, pytest.raises(sqlite3.IntegrityError):
+        store.add_block(SLOW, 0, 0, [sample(Strategy(Operator.Q, "Q", ("cloud",)))])
+
+
+def test_a_token_is_never_stored(tmp_path):
+    filled(tmp_path).close()
+    assert b"secret" not in (tmp_path / FILE_NAME).read_bytes()
+
+
+def test_two_runs_in_one_directory_are_refused_with_the_holders_process(tmp_path):
+    with filled(tmp_path), pytest.raises(UserError, match=rf"process {os.getpid()}.*working in"):
+        StudyStore.open(tmp_path)
+    StudyStore.open(tmp_path).close()
+
+
+def test_the_lock_dies_with_its_process(tmp_path):
+    script = (
+        "import sys, os, signal; from pathlib import Path;"
+        "from tierwise.store.write import StudyStore;"
+        "store = StudyStore.open(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    StudyStore.open(tmp_path).close()
+
+
+def test_reading_works_while_a_run_writes(tmp_path):
+    with filled(tmp_path) as store:
+        store.add_block(SLOW, 0, 0, [sample()])
+        assert read_results(tmp_path).trials[0].latency_s.size == 1
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but long enough " * 40, b"short"])
+def test_a_damaged_database_is_a_clear_error(tmp_path, content):
+    (tmp_path / FILE_NAME).write_bytes(content)
+    with pytest.raises(NotAStudyError, match="not a Tierwise database"):
+        read_results(tmp_path)
+
+
+def test_a_folder_without_a_study_is_a_clear_error(tmp_path):
+    with pytest.raises(NotAStudyError, match="not a study directory"):
+        read_results(tmp_path)
+
+
+def test_an_unplanned_study_is_a_clear_error(tmp_path):
+    StudyStore.open(tmp_path).close()
+    with pytest.raises(NotAStudyError, match="before its plan was made"):
+        read_results(tmp_path)
+
+
+def test_a_newer_format_is_a_clear_error(tmp_path):
+    filled(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    connection.close()
+    with pytest.raises(NotAStudyError, match=f"has format {FORMAT + 1}"):
+        read_results(tmp_path)
+    with pytest.raises(NotAStudyError, match="pip install -U tierwise"):
+        StudyStore.open(tmp_path)
+
+
+def test_somebody_elses_folder_is_left_alone_also_with_fresh(tmp_path):
+    (tmp_path / "thesis.tex").write_text("ten years of work")
+    with pytest.raises(NotAStudyError, match=r"thesis\.tex"):
+        StudyStore.open(tmp_path, fresh=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_fresh_starts_over(tmp_path):
+    with filled(tmp_path) as store:
+        store.artefacts.put(b"old")
+    with StudyStore.open(tmp_path, fresh=True) as store:
+        assert store.fact("name") is None
+        assert not store.artefacts.folder.exists()
+
+
+def test_artefacts_are_named_by_content_and_verified(tmp_path):
+    artefacts = Artefacts(tmp_path / "a")
+    sha256 = artefacts.put(b"model")
+    assert artefacts.put(b"model") == sha256
+    assert artefacts.verify(sha256).read_bytes() == b"model"
+    artefacts.path(sha256).write_bytes(b"other")
+    with pytest.raises(NotAStudyError, match="was changed"):
+        artefacts.verify(sha256)
+    with pytest.raises(NotAStudyError, match="is missing"):
+        artefacts.path("00")
+
+
+def test_half_written_artefacts_are_swept(tmp_path):
+    folder = tmp_path / "artefacts"
+    folder.mkdir()
+    (folder / ".x.part").write_bytes(b"half")
+    StudyStore.open(tmp_path).close()
+    assert list(folder.iterdir()) == []
+
+
+@contextmanager
+def file_size_limit(limit):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_said_and_the_store_goes_on_afterwards(tmp_path):
+    with filled(tmp_path) as store:
+        store.add_block(SLOW, 0, 0, [sample()])
+        with file_size_limit(1):
+            with pytest.raises(DiskFull, match="No space is left"):
+                store.add_block(SLOW, 1, 1, [sample()])
+            assert store.blocks_of(SLOW) == (0,)
+            with pytest.raises(DiskFull, match=r"\.onnx"):
+                store.artefacts.put(b"x" * 100)
+        assert list(store.artefacts.folder.iterdir()) == []
+        store.add_block(SLOW, 1, 1, [sample()])
+        assert store.results().trials[0].block.tolist() == [0, 1]
