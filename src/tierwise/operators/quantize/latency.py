@@ -1,0 +1,107 @@
+"""How fast a candidate is against fp32, on the tier that counts."""
+
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from tierwise.operators.quantize.calibrate import Feeds
+from tierwise.runtime.session import Session, SessionOptions, open_session
+
+# heuristic: after warm-up, interleaved pairs scatter by 2-5% on a quiet machine and 10% on a
+# shared one; the median of 11 is then within 2-5%. Slow models stop at the fewest.
+_FEWEST_PAIRS = 5
+_MOST_PAIRS = 31
+_WARM_UPS = 2
+_SECONDS_PER_CANDIDATE = 1.0
+
+# Instructions that decide about 8-bit integers, with the names that Linux gives them.
+_INT8_FLAGS = {
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx_vnni": "AVX VNNI",
+    "amx_int8": "AMX",
+    "i8mm": "Arm I8MM",
+    "asimddp": "Arm dot product",
+}
+_VECTOR_FLAGS = {"avx512bw": "AVX-512", "avx2": "AVX2", "avx": "AVX", "asimd": "Arm NEON"}
+
+
+class LatencyMeter(Protocol):
+    """Compares latencies where the variant will run."""
+
+    @property
+    def instructions(self) -> str:
+        """What the place's CPU has for 8-bit integers, in words; ``""`` where it isn't known."""
+
+    def ratio(self, candidate: bytes, baseline: bytes) -> float:
+        """Latency of ``candidate`` in units of ``baseline``'s, measured side by side."""
+
+
+class LocalMeter:
+    """Measures in this process: pairs of requests, fp32 and candidate in turn, median of ratios.
+
+    The same input goes to both, the order within a pair alternates, so a drifting machine hurts
+    both alike.
+    """
+
+    def __init__(self, feeds: Sequence[Feeds], options: SessionOptions | None = None) -> None:
+        """Time sessions of ``options`` on ``feeds`` (at least one)."""
+        self._feeds = feeds
+        self._options = options or SessionOptions()
+        self._baseline: tuple[bytes, Session] | None = None
+
+    @property
+    def instructions(self) -> str:
+        """This machine's."""
+        return cpu_instructions()
+
+    def ratio(self, candidate: bytes, baseline: bytes) -> float:
+        """See :class:`LatencyMeter`."""
+        if self._baseline is None or self._baseline[0] != baseline:
+            self._baseline = (baseline, open_session(baseline, self._options))
+        fp32 = self._baseline[1]
+        ratios: list[float] = []
+        with open_session(candidate, self._options) as other:
+            for index in range(_WARM_UPS):
+                feeds = self._feeds[index % len(self._feeds)]
+                fp32.run(feeds)
+                other.run(feeds)
+            begun = time.perf_counter()
+            while len(ratios) < _MOST_PAIRS:
+                feeds = self._feeds[len(ratios) % len(self._feeds)]
+                pair = (fp32, other) if len(ratios) % 2 == 0 else (other, fp32)
+                seconds = {session: _time(session, feeds) for session in pair}
+                ratios.append(seconds[other] / seconds[fp32])
+                late = time.perf_counter() - begun > _SECONDS_PER_CANDIDATE
+                if late and len(ratios) >= _FEWEST_PAIRS:
+                    break
+        return float(np.median(ratios))
+
+
+def _time(session: Session, feeds: Feeds) -> float:
+    begun = time.perf_counter()
+    session.run(feeds)
+    return time.perf_counter() - begun
+
+
+def cpu_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What this machine's CPU has for 8-bit integers: ``"AVX2, no VNNI"``.
+
+    Reads the flags that Linux reports; elsewhere only the architecture is known.
+    """
+    flags: set[str] = set()
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text("utf-8", "replace").splitlines():
+            if line.startswith(("flags", "Features")):
+                flags = set(line.partition(":")[2].split())
+                break
+    if not flags:
+        return platform.machine()
+    integer = [name for flag, name in _INT8_FLAGS.items() if flag in flags]
+    vector = next((name for flag, name in _VECTOR_FLAGS.items() if flag in flags), "no vectors")
+    if integer:
+        return ", ".join([vector, *integer])
+    return f"{vector}, no " + ("dot product" if vector.startswith("Arm") else "VNNI")

@@ -1,0 +1,93 @@
+"""Recipes: the choices that make a quantized model, as data."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class Layout(Enum):
+    """How the quantized graph is written down."""
+
+    QDQ = "QDQ"  # float operators between QuantizeLinear and DequantizeLinear pairs
+    QOPERATOR = "QOperator"  # operators of ONNX Runtime that compute on integers
+
+
+class Integer(Enum):
+    """8-bit element types."""
+
+    UINT8 = "uint8"
+    INT8 = "int8"
+
+
+class Calibration(Enum):
+    """How the range of an activation is found from calibration data."""
+
+    MIN_MAX = "MinMax"
+    ENTROPY = "Entropy"
+    PERCENTILE = "Percentile"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to quantize a model statically to 8 bits.
+
+    Attributes:
+        layout: QDQ or QOperator.
+        activations: Element type of activations.
+        weights: Element type of weights.
+        per_channel: One scale for every output channel of a weight, instead of one for all.
+        reduce_range: Weights of 7 bits. Multiplying uint8 with int8 on x86 without VNNI adds two
+            products in 16 bits, which saturates; with 7-bit weights it cannot.
+        calibration: How the ranges of activations are found.
+        excluded: Nodes that stay in float, by name.
+    """
+
+    layout: Layout = Layout.QDQ
+    activations: Integer = Integer.UINT8
+    weights: Integer = Integer.INT8
+    per_channel: bool = True
+    reduce_range: bool = False
+    calibration: Calibration = Calibration.MIN_MAX
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``"QDQ uint8/int8 per-channel 7-bit MinMax"``: activations, then weights."""
+        parts = [self.layout.value, f"{self.activations.value}/{self.weights.value}"]
+        if self.per_channel:
+            parts.append("per-channel")
+        if self.reduce_range:
+            parts.append("7-bit")
+        parts.append(self.calibration.value)
+        if self.excluded:
+            parts.append(f"without {len(self.excluded)} nodes")
+        return " ".join(parts)
+
+    def calibrated(self, calibration: Calibration) -> "Recipe":
+        """The same with other ranges; it is as fast."""
+        return replace(self, calibration=calibration)
+
+    def without(self, nodes: tuple[str, ...]) -> "Recipe":
+        """The same with ``nodes`` in float."""
+        return replace(self, excluded=nodes)
+
+
+_U8, _S8 = Integer.UINT8, Integer.INT8
+
+# In order of promise: within a budget the first are tried first, and a tie goes to the earlier.
+# Measured on a residual CNN, one thread, AVX2 without VNNI, latency against fp32
+# (`python benchmarks/quantize_recipes.py` prints it for the machine at hand): uint8/int8 0.6 in
+# both layouts, QDQ uint8/uint8 0.9, QDQ int8/int8 1.1, QOperator int8/int8 4.1. The slow ones
+# stay in the list because they are the fast ones elsewhere: Arm's kernels prefer int8/int8.
+RECIPES: tuple[Recipe, ...] = (
+    Recipe(),
+    Recipe(reduce_range=True),
+    Recipe(layout=Layout.QOPERATOR),
+    Recipe(layout=Layout.QOPERATOR, reduce_range=True),
+    Recipe(layout=Layout.QOPERATOR, weights=_U8, per_channel=False),
+    Recipe(weights=_U8, per_channel=False),
+    Recipe(activations=_S8),
+    Recipe(activations=_S8, reduce_range=True),
+    Recipe(per_channel=False, reduce_range=True),
+    Recipe(layout=Layout.QOPERATOR, activations=_S8),
+)
+"""The recipes that the search tries."""

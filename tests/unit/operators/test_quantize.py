@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+
+from tierwise.caveats import WarningKind
+from tierwise.errors import DataError
+from tierwise.operators.quantize import RECIPES, Calibration, Layout, Recipe, quantize
+from tierwise.quality.evaluate import evaluate, refer
+from tierwise.runtime.session import SessionOptions, model_bytes, open_session
+from tierwise.testing.subjects import residual_classifier
+
+
+class FixedMeter:
+    """Says what it was told to, so that tests do not depend on the machine's speed."""
+
+    instructions = "AVX2, no VNNI"
+
+    def __init__(self, *ratios):
+        self.ratios = list(ratios)
+
+    def ratio(self, _candidate, _baseline):
+        return self.ratios.pop(0) if len(self.ratios) > 1 else self.ratios[0]
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return residual_classifier()
+
+
+def test_a_quantized_model_keeps_its_answers_and_computes_on_integers(subject):
+    variant = quantize(
+        subject.graph, subject.calibration, task="classification", recipes=RECIPES[:1],
+        max_loss=3, meter=FixedMeter(0.6),
+    )  # fmt: skip
+    assert variant.recipe == RECIPES[0]
+    assert "QuantizeLinear" in {node.op_type for node in variant.graph.nodes}
+    assert variant.graph.inputs == subject.graph.inputs
+    assert variant.graph.outputs == subject.graph.outputs
+    reference = refer(subject.graph.model, subject.evaluation, "classification")
+    figure = evaluate(variant.graph.model, subject.evaluation, "classification", reference)
+    assert figure.loss <= 3
+
+
+def test_the_fastest_recipe_within_the_quality_budget_is_chosen(subject):
+    recipes = (Recipe(), Recipe(reduce_range=True), Recipe(layout=Layout.QOPERATOR))
+    variant = quantize(
+        subject.graph, subject.calibration, task="classification", recipes=recipes,
+        max_loss=10, meter=FixedMeter(0.8, 0.5, 0.7),
+    )  # fmt: skip
+    assert variant.recipe == recipes[1]
+    assert [attempt.ratio for attempt in variant.attempts] == [0.8, 0.5, 0.7]
+    assert [attempt.outcome for attempt in variant.attempts] == [
+        "slower than another", "chosen", "slower than another",
+    ]  # fmt: skip
+
+
+def test_slower_than_fp32_is_never_chosen_and_the_reasons_are_told(subject):
+    variant = quantize(subject.graph, subject.calibration, meter=FixedMeter(1.2), recipes=RECIPES)
+    assert variant.recipe is None
+    assert variant.graph is subject.graph
+    [caveat] = variant.caveats
+    assert caveat.kind is WarningKind.INT8_SLOWER
+    assert "takes 1.20 x the time of fp32" in caveat.evidence
+    assert "AVX2, no VNNI" in caveat.evidence
+    assert "of the MACs are in 8 bits" in caveat.evidence
+
+
+def test_the_same_recipe_and_seed_give_the_same_bytes(subject):
+    first, second = (
+        model_bytes(
+            quantize(
+                subject.graph, subject.calibration, recipes=RECIPES[:1], max_loss=100,
+                meter=FixedMeter(0.5), seed=3,
+            ).graph.model
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    assert first == second
+
+
+def test_where_a_recipe_loses_too_much_sensitive_nodes_stay_in_float(subject):
+    # Weights of one scale per tensor and 7 bits lose a lot here; the budget allows nothing.
+    variant = quantize(
+        subject.graph, subject.calibration, task="any", max_loss=0.05,
+        recipes=(Recipe(per_channel=False, reduce_range=True),), meter=FixedMeter(0.7),
+    )  # fmt: skip
+    assert variant.recipe is not None
+    assert variant.recipe.excluded or variant.recipe.calibration is not Calibration.MIN_MAX
+    if variant.recipe.excluded:
+        [caveat] = [c for c in variant.caveats if c.kind is WarningKind.QUALITY_GUARD]
+        assert variant.recipe.excluded[0] in caveat.evidence
+    assert variant.attempts[0].outcome.startswith("loses")
+
+
+def test_where_nothing_is_within_the_budget_fp32_stays(subject):
+    variant = quantize(
+        subject.graph, subject.calibration, task="any", max_loss=-1.0,
+        recipes=RECIPES[:1], meter=FixedMeter(0.5),
+    )  # fmt: skip
+    assert variant.recipe is None
+    [caveat] = variant.caveats
+    assert caveat.kind is WarningKind.QUALITY_GUARD
+    assert "every recipe that is faster loses more than -1 points" in caveat.evidence
+
+
+def test_without_time_one_recipe_is_tried_and_the_others_say_so(subject):
+    variant = quantize(
+        subject.graph, subject.calibration, max_loss=100, budget_s=0, meter=FixedMeter(0.5)
+    )
+    assert variant.recipe == RECIPES[0]
+    assert {attempt.outcome for attempt in variant.attempts[1:]} == {"not tried: out of time"}
+
+
+def test_an_old_opset_is_raised_for_scales_per_channel():
+    subject = residual_classifier(opset=11)
+    variant = quantize(
+        subject.graph, subject.calibration, recipes=RECIPES[:1], max_loss=100,
+        meter=FixedMeter(0.5),
+    )  # fmt: skip
+    assert variant.recipe == RECIPES[0]
+    assert "opset 11 raised to 13" in variant.notes
+
+
+def test_a_model_that_is_quantized_already_stays(subject):
+    once = quantize(
+        subject.graph, subject.calibration, recipes=RECIPES[:1], max_loss=100,
+        meter=FixedMeter(0.5),
+    )  # fmt: skip
+    twice = quantize(once.graph, subject.calibration)
+    assert twice.graph is once.graph
+    assert "quantized already" in twice.caveats[0].evidence
+
+
+def test_without_calibration_inputs_the_error_says_what_to_give(subject):
+    with pytest.raises(DataError, match=r"needs calibration inputs.*--calibration"):
+        quantize(subject.graph, subject.calibration.subset([]))
+
+
+def test_one_calibration_input_is_enough_to_try(subject):
+    variant = quantize(
+        subject.graph, subject.calibration.subset([0]), task="classification", max_loss=100,
+        recipes=RECIPES[:1], meter=FixedMeter(0.5),
+    )  # fmt: skip
+    assert variant.recipe is not None
+
+
+def test_quantized_outputs_are_close_in_both_layouts(subject):
+    feeds = subject.evaluation.feeds(0)
+    with open_session(subject.graph.model, SessionOptions()) as session:
+        expected = session.run(feeds)["scores"]
+    for layout in Layout:
+        variant = quantize(
+            subject.graph, subject.calibration, max_loss=100, meter=FixedMeter(0.5),
+            recipes=(Recipe(layout=layout),),
+        )  # fmt: skip
+        with open_session(variant.graph.model, SessionOptions()) as session:
+            got = session.run(feeds)["scores"]
+        assert np.linalg.norm(got - expected) < 0.1 * np.linalg.norm(expected)
