@@ -6,6 +6,7 @@
     ├── UserError                exit 2: what was asked for cannot be done as asked
     │   ├── ModelError           the ONNX file: not ONNX, custom operators, unusable shapes
     │   ├── CutError             a cut that does not separate the graph, or is not known
+    │   ├── ExitError            an early exit between tensors that do not fit each other
     │   ├── DataError            images, labels, tensors
     │   ├── StudyFileError       the study file, with the line where it can be told
     │   └── NotAStudyError       a folder that holds no (finished) study
@@ -65,6 +66,10 @@ class ModelError(UserError):
 
 class CutError(UserError):
     """A cut that does not separate the graph, or is not known."""
+
+
+class ExitError(UserError):
+    """An early exit between tensors that do not fit each other, or are not known."""
 
 
 class DataError(UserError):

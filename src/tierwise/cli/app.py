@@ -75,7 +75,7 @@ def main() -> NoReturn:
     app = _build()
     app.meta.default(_launch)
     try:
-        result = app.meta(exit_on_error=False, print_error=False)
+        result = app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         terminal.error(str(error), "`tierwise COMMAND --help` explains every option.")
         sys.exit(UserError.exit_code)

@@ -34,7 +34,8 @@ class Cut:
 
     Attributes:
         id: Unique in its graph, readable, safe in file names and URLs.
-        tensors: What crosses, in the order in which it is produced.
+        tensors: What crosses, in the order in which it is produced (what was moved to integers
+            last); the last one gives the cut its name.
         wire_bytes: Size of all of them, for one request, unencoded.
         head_macs: Multiply-accumulates before the cut.
         tail_macs: Multiply-accumulates behind it.
@@ -187,8 +188,9 @@ def _cut_id(crossing: tuple[str, ...], taken: set[str]) -> str:
     means more than that tensor.
     """
     tensor = crossing[-1]
-    # torch names a node's first result after the node: "/layer3/layer3.16/relu_1/Relu_output_0".
-    base = re.sub(r"_output_0$", "", tensor)
+    # A node's first result is named after the node: "/layer3/layer3.16/relu_1/Relu_output_0" by
+    # torch, "block/Add:0" by TensorFlow.
+    base = re.sub(r"(_output_0|:0)$", "", tensor)
     base = re.sub(r"[^A-Za-z0-9._-]+", ".", base).strip(".-_") or "cut"
     base = base[-_ID_LENGTH:].lstrip(".-_")
     if not base[0].isalpha():

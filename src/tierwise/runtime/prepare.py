@@ -32,6 +32,7 @@ def prepare(
     source: Path | str | bytes | ir.Model,
     feeds: Mapping[str, np.ndarray] | None = None,
     *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
     simplify: bool = True,
     progress: Progress = SILENT,
 ) -> Graph:
@@ -45,13 +46,14 @@ def prepare(
         source: A path, a file's content, or a model (which is not changed).
         feeds: One real input by name. Without it, a batch of one is assumed, and for other free
             sizes the first that the model runs with; ``Graph.notes`` says which.
+        shapes: Where there is no real input: sizes of some inputs, by name.
         simplify: Fold constants and remove what does nothing. ``False`` for a graph that must
             stay as it is, such as a quantized one.
         progress: Told what is under way.
 
     Raises:
         ModelError: the model cannot be loaded or executed.
-        DataError: ``feeds`` do not fit the model.
+        DataError: ``feeds`` or ``shapes`` do not fit the model.
     """
     with progress.task("Reading the model", 3) as task:
         model = _load(source)
@@ -62,7 +64,7 @@ def prepare(
         task.advance(note="shapes")
         notes: tuple[str, ...] = ()
         if feeds is None:
-            feeds, notes = assume_feeds(model)
+            feeds, notes = assume_feeds(model, shapes)
         tensors = concrete_tensors(model, feeds)
         task.advance()
     return Graph(model, tensors, notes)
@@ -135,14 +137,21 @@ def _simplify(model: ir.Model) -> ir.Model:
     return model if private - before else simplified
 
 
-def assume_feeds(model: ir.Model) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+def assume_feeds(
+    model: ir.Model, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """An input that the model runs with, made up, and what was assumed, in words.
 
     Floats are normal random numbers of a fixed seed, integers and booleans are ones (a token
     that every vocabulary has, a mask that hides nothing).
 
+    Args:
+        model: What the input is for.
+        shapes: Sizes that are given, by input name; the rest is assumed.
+
     Raises:
         ModelError: the model runs with none of the sizes tried.
+        DataError: ``shapes`` names no input, or sizes that its shape doesn't allow.
     """
     values = [v for v in model.graph.inputs if v.name not in model.graph.initializers]
     for value in values:
@@ -153,24 +162,52 @@ def assume_feeds(model: ir.Model) -> tuple[dict[str, np.ndarray], tuple[str, ...
                 hint="Export the model with typed inputs.",
                 tensor=value.name,
             )
-    free = [v for v in values if v.shape is not None and not v.shape.is_static()]
+    given = _given_sizes(values, shapes or {})
+    free = [v for v in values if any(_symbol(v, axis) not in given for axis in _free_axes(v))]
     if not free:
-        return {name_of(v): _made_up(v, {}) for v in values}, ()
+        return {name_of(v): _made_up(v, given) for v in values}, ()
     failure: Exception | None = None
     with open_session(model, SessionOptions(optimisation="none")) as session:
         for sizes in _guesses(values):
-            feeds = {name_of(v): _made_up(v, sizes) for v in values}
+            feeds = {name_of(v): _made_up(v, sizes | given) for v in values}
             try:
                 session.run(feeds)
             except DataError as exc:
                 failure = failure or exc
                 continue
-            shapes = (f"{v.name}: {'x'.join(map(str, feeds[name_of(v)].shape))}" for v in free)
-            return feeds, (f"Free sizes were assumed: {', '.join(shapes)}.",)
+            assumed = (f"{v.name}: {'x'.join(map(str, feeds[name_of(v)].shape))}" for v in free)
+            return feeds, (f"Free sizes were assumed: {', '.join(assumed)}.",)
     raise ModelError(
         f"The model runs with none of the sizes {_FREE_SIZES} for its free dimensions: {failure}",
         hint="Give a real input: `tierwise inspect MODEL --input NAME=1x3x480x640`.",
     )
+
+
+def _given_sizes(values: list[ir.Value], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    by_name = {name_of(value): value for value in values}
+    given: dict[str, int] = {}
+    for name, shape in shapes.items():
+        value = by_name.get(name)
+        if value is None:
+            raise DataError(
+                f"The model has no input '{name}'.",
+                hint=f"Its inputs are {', '.join(by_name)}.",
+                tensor=name,
+            )
+        own = tuple(value.shape or ())
+        fits = len(own) == len(shape) and all(
+            not isinstance(size, int) or size == wanted
+            for size, wanted in zip(own, shape, strict=True)
+        )
+        if not fits:
+            raise DataError(
+                f"Input '{name}' cannot be {'x'.join(map(str, shape))}: the model takes "
+                f"{'x'.join('?' if not isinstance(s, int) else str(s) for s in own)}.",
+                hint="Only sizes shown as ? can be chosen.",
+                tensor=name,
+            )
+        given |= {_symbol(value, axis): shape[axis] for axis in _free_axes(value)}
+    return given
 
 
 def _guesses(values: list[ir.Value]) -> Iterator[dict[str, int]]:
