@@ -1,0 +1,106 @@
+"""Serve a tier, or whole models, over the Open Inference Protocol."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from tierwise.cli.terminal import terminal
+from tierwise.errors import UserError
+from tierwise.serving.agent import AgentOptions, parse_listen, serve
+from tierwise.serving.limits import DEFAULT_LIMITS
+from tierwise.serving.logs import log_as_json
+from tierwise.serving.security import client_tls, read_token, server_tls
+from tierwise.units import parse_size_bytes
+
+
+def command(
+    *,
+    tier: str = "tier",
+    listen: str = "127.0.0.1:8080",
+    model: Annotated[list[str], Parameter(negative=())] | None = None,
+    threads: int = 1,
+    concurrency: int = 1,
+    workers: int = 8,
+    queue: int = DEFAULT_LIMITS.queue_size,
+    cache: Path = Path("~/.cache/tierwise/artifacts"),
+    token_file: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    tls_client_ca: Path | None = None,
+    next_ca: Path | None = None,
+    max_model: str = "4GiB",
+    max_body: str = "256MiB",
+    allow_custom_operators: bool = False,
+    log_format: Literal["text", "json"] = "text",
+) -> None:
+    """Serve a tier, or whole models, over the Open Inference Protocol (KServe V2, HTTP).
+
+    A study sends its segments to the agents that its file names with `url:`. With
+    `--model NAME=FILE.onnx` the agent is an inference server of its own. When it is ready it
+    prints one JSON line on standard output: `{"listening": "http://HOST:PORT", ...}`. SIGTERM
+    and Ctrl-C let requests under way finish.
+
+    Args:
+        tier: Name of the tier, as the study file has it.
+        listen: HOST:PORT; port 0 picks a free one. Anything but loopback needs a token.
+        model: NAME=FILE.onnx of a whole model; may be given several times.
+        threads: Intra-op threads of a session.
+        concurrency: Inferences that run at once; more wait in the queue.
+        workers: Requests worked on at once, those that wait for the next tier included.
+        queue: Requests that may wait; more are answered 503 with Retry-After.
+        cache: Folder where received segments are kept, by content hash.
+        token_file: File with the token that every request must carry.
+        tls_cert: Certificate chain (PEM); serve HTTPS.
+        tls_key: Its private key (PEM).
+        tls_client_ca: Only clients with a certificate of this authority (mutual TLS).
+        next_ca: Authority that signed the next tiers' certificates.
+        max_model: Largest model file that is accepted.
+        max_body: Largest request body that is accepted.
+        allow_custom_operators: Let ONNX Runtime try models with operators of unknown domains.
+        log_format: Log lines on standard error: text, or JSON objects.
+    """
+    if log_format == "json":
+        log_as_json(terminal.level)
+    host, port = parse_listen(listen)
+    for name, value in (("threads", threads), ("concurrency", concurrency), ("workers", workers)):
+        if value < 1:
+            raise UserError(f"--{name} is {value}.", hint="Write at least 1.")
+    limits = replace(
+        DEFAULT_LIMITS,
+        queue_size=queue,
+        max_model_bytes=parse_size_bytes(max_model),
+        max_body_bytes=parse_size_bytes(max_body),
+    )
+    if (tls_cert is None) != (tls_key is None) or (tls_client_ca and not tls_cert):
+        raise UserError(
+            "TLS needs a certificate and its key.", hint="Give both --tls-cert and --tls-key."
+        )
+    tls = server_tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
+    logging.getLogger("tierwise").debug("limits: %s", limits)
+    serve(
+        AgentOptions(
+            tier=tier,
+            host=host,
+            port=port,
+            threads=threads,
+            cache=cache,
+            models=dict(_parse_model(text) for text in model or []),
+            concurrency=concurrency,
+            workers=workers,
+            token=None if token_file is None else read_token(token_file),
+            tls=tls,
+            next_tls=None if next_ca is None else client_tls(next_ca),
+            allow_custom_operators=allow_custom_operators,
+            limits=limits,
+        )
+    )
+
+
+def _parse_model(text: str) -> tuple[str, Path]:
+    name, separator, file = text.partition("=")
+    if not separator or not name or not file:
+        raise UserError(f"--model {text!r} names no file.", hint="Write --model NAME=FILE.onnx.")
+    return name, Path(file)

@@ -1,0 +1,199 @@
+"""The process behind ``tierwise serve``: one tier, listening."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tierwise.errors import EnvironmentFault, UserError
+from tierwise.serving.application import AgentApplication
+from tierwise.serving.artifacts import ArtifactCache
+from tierwise.serving.faults import Refusal
+from tierwise.serving.http_server import Connection, Connections
+from tierwise.serving.limits import DEFAULT_LIMITS, Limits
+from tierwise.serving.repository import Repository
+from tierwise.serving.security import check_exposure
+
+log = logging.getLogger(__name__)
+_SWEEP_S = 0.5
+_BACKLOG = 1024
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """How an agent runs.
+
+    Attributes:
+        tier: Name of the tier.
+        host: Address to listen on.
+        port: 0 picks a free one.
+        threads: Intra-op threads of a session, at most.
+        cache: Folder of the model files.
+        models: Whole models to serve, name to file.
+        concurrency: Segments that compute at once.
+        workers: Requests that are worked on at once; those above ``concurrency`` wait for the
+            next tier.
+        token: What requests must carry, or ``None`` on loopback.
+        tls: For the server side.
+        next_tls: For connections to the next tiers.
+        drain_s: How long requests under way may take after SIGTERM.
+        allow_custom_operators: Leave it to ONNX Runtime to refuse unknown operators.
+        limits: What is accepted.
+    """
+
+    tier: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    threads: int = 1
+    cache: Path = Path("~/.cache/tierwise/artifacts")
+    models: Mapping[str, Path] = field(default_factory=dict)
+    concurrency: int = 1
+    workers: int = 8
+    token: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+    next_tls: ssl.SSLContext | None = None
+    drain_s: float = 30.0
+    allow_custom_operators: bool = False
+    limits: Limits = DEFAULT_LIMITS
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """``HOST:PORT`` or ``[V6]:PORT``; raises :class:`UserError` on anything else."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UserError(
+            f"{text!r} is not an address to listen on.",
+            hint="Write --listen 127.0.0.1:8080, or port 0 for a free one.",
+        )
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def serve(options: AgentOptions, announce: Callable[[str], None] | None = None) -> None:
+    """Run an agent until SIGTERM or SIGINT; then finish what is under way and return.
+
+    Args:
+        options: How.
+        announce: Gets one JSON line when the agent is ready:
+            ``{"listening": "http://HOST:PORT", "tier": ..., "pid": ...}``; default: standard out.
+
+    Raises:
+        UserError: an option cannot be used.
+        EnvironmentFault: the address is taken, or isn't this machine's.
+    """
+    check_exposure(options.host, options.token)
+    application = _application(options)
+    try:
+        asyncio.run(_serve(options, application, announce or _print_line))
+    finally:
+        application.close(timeout_s=5.0)
+
+
+def _application(options: AgentOptions) -> AgentApplication:
+    cache = ArtifactCache(options.cache.expanduser(), options.limits.max_model_bytes)
+    repository = Repository(
+        cache,
+        threads=options.threads,
+        allow_custom_operators=options.allow_custom_operators,
+        tls=options.next_tls,
+    )
+    for name, path in options.models.items():
+        try:
+            repository.load_file(name, path)
+        except Refusal as refusal:
+            raise UserError(refusal.message) from refusal
+        except OSError as error:
+            raise UserError(
+                f"Model {name}={path} cannot be read: {error.strerror}.",
+                hint="Write --model NAME=FILE.onnx.",
+            ) from error
+    return AgentApplication(
+        options.tier,
+        repository,
+        options.limits,
+        workers=max(options.workers, options.concurrency),
+        concurrency=options.concurrency,
+        token=options.token,
+    )
+
+
+async def _serve(
+    options: AgentOptions, application: AgentApplication, announce: Callable[[str], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError, RuntimeError):  # not in the main thread
+            loop.add_signal_handler(number, stop.set)
+    connections = Connections(application, options.limits)
+    try:
+        server = await loop.create_server(
+            lambda: Connection(connections),
+            options.host,
+            options.port,
+            ssl=options.tls,
+            backlog=_BACKLOG,
+        )
+    except OSError as error:
+        raise EnvironmentFault(
+            f"Cannot listen on {options.host}:{options.port}: {error.strerror}.",
+            hint="Choose another port, or 0 for a free one: --listen HOST:PORT.",
+        ) from error
+    sweeper = loop.create_task(_sweep(connections))
+    announce(_ready_line(options, server.sockets[0]))
+    log.info("tier %s is ready", options.tier)
+    try:
+        await stop.wait()
+        await _drain(server, connections, application, options.drain_s)
+    finally:
+        sweeper.cancel()
+        server.close()
+        for connection in list(connections.open):
+            connection.abort()
+
+
+def _ready_line(options: AgentOptions, sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    scheme = "http" if options.tls is None else "https"
+    shown = f"[{host}]" if ":" in host else host
+    line = {"listening": f"{scheme}://{shown}:{port}", "tier": options.tier, "pid": os.getpid()}
+    return json.dumps(line)
+
+
+async def _sweep(connections: Connections) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        connections.sweep()
+
+
+async def _drain(
+    server: asyncio.Server,
+    connections: Connections,
+    application: AgentApplication,
+    drain_s: float,
+) -> None:
+    """Take nothing new, finish what is under way, for at most ``drain_s``."""
+    log.info("stopping: %d requests under way", application.pending)
+    application.ready = False
+    connections.draining = True
+    server.close()
+    end = time.perf_counter() + drain_s
+    while time.perf_counter() < end:
+        for connection in list(connections.open):
+            connection.close_if_idle()
+        if not connections.open and not application.pending:
+            return
+        await asyncio.sleep(0.02)
+
+
+def _print_line(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

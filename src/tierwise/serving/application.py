@@ -1,0 +1,390 @@
+"""What an agent answers: the protocol's paths, Triton's extensions, and Tierwise's own two.
+
+``GET /v2/health/live|ready``, ``GET /v2``, ``GET /v2/models/M[/versions/V][/ready|/config|/stats]``,
+``POST .../infer``, ``GET /v2/models/stats``, ``POST /v2/repository/index``,
+``POST /v2/repository/models/M/load|unload``, ``HEAD|PUT /tierwise/v1/artifacts/SHA256``,
+``GET /metrics``, ``GET /openapi.json``.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from tierwise.serving.artifacts import Incoming
+from tierwise.serving.codec import (
+    InferRequest,
+    InferResponse,
+    decode_request,
+    encode_response,
+    parse_json,
+)
+from tierwise.serving.faults import (
+    BadRequest,
+    Cancelled,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    Refusal,
+)
+from tierwise.serving.http_server import HttpRequest, HttpResponse, Respond, Sink
+from tierwise.serving.inference import HEADER_LENGTH, Job, Slots, infer, json_length, next_hops
+from tierwise.serving.limits import Limits
+from tierwise.serving.metrics import AgentCollector, Metrics
+from tierwise.serving.openapi import openapi
+from tierwise.serving.repository import VERSION, Repository, ServedModel
+from tierwise.serving.security import check_token
+from tierwise.serving.stage import StageSpec
+from tierwise.serving.timing import TIMING
+from tierwise.serving.workers import Workers
+
+log = logging.getLogger(__name__)
+
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
+# heuristic: a queue that is full now has usually moved on after a second.
+_RETRY_AFTER = {"Retry-After": "1"}
+# Answered without a token, so that orchestrators can probe; they tell nothing else.
+_OPEN_PATHS = frozenset({("v2", "health", "live"), ("v2", "health", "ready")})
+
+Path = tuple[str, ...]
+Handler = Callable[[HttpRequest, Path], HttpResponse]
+
+
+@dataclass(frozen=True)
+class _Route:
+    """A path: names in capitals stand for anything."""
+
+    method: str
+    pattern: Path
+    handler: Handler
+    slow: bool = False
+
+    def matches(self, path: Path) -> bool:
+        return len(path) == len(self.pattern) and all(
+            want.isupper() or want == have for want, have in zip(self.pattern, path, strict=True)
+        )
+
+
+class AgentApplication:
+    """The answers of one agent. Implements :class:`tierwise.serving.http_server.Application`."""
+
+    def __init__(
+        self,
+        tier: str,
+        repository: Repository,
+        limits: Limits,
+        *,
+        workers: int,
+        concurrency: int,
+        token: str | None = None,
+    ) -> None:
+        """Serve ``repository`` with ``workers`` threads, ``concurrency`` of them computing."""
+        self.tier = tier
+        self.repository = repository
+        self.ready = True
+        self._limits = limits
+        self._token = token
+        self._workers = Workers(workers, limits.queue_size, "infer")
+        # Loading is slow and rare: one at a time, never in the way of inference.
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._slots = Slots(concurrency)
+        gauges: dict[str, tuple[str, Callable[[], float]]] = {
+            "pending_requests": ("Requests that wait or run.", lambda: self._workers.pending),
+            "loaded_models": ("Models that are loaded.", lambda: len(repository.models)),
+        }
+        self._metrics = Metrics(AgentCollector(tier, lambda: repository.models, gauges))
+        self._routes = self._build_routes()
+
+    def _build_routes(self) -> Sequence[_Route]:
+        def get(path: str, handler: Handler) -> list[_Route]:
+            pattern = _split(path)
+            return [_Route("GET", pattern, handler), _Route("HEAD", pattern, handler)]
+
+        model, versioned = "/v2/models/MODEL", "/v2/models/MODEL/versions/VERSION"
+        routes = [
+            *get("/v2/health/live", lambda *_: HttpResponse()),
+            *get("/v2/health/ready", self._get_ready),
+            *get("/v2", self._get_server),
+            *get("/v2/models/stats", self._get_all_statistics),
+            *get("/metrics", self._get_metrics),
+            *get("/openapi.json", lambda *_: _json(openapi())),
+            _Route("POST", _split("/v2/repository/index"), self._post_index),
+            _Route("POST", _split("/v2/repository/models/MODEL/load"), self._post_load, slow=True),
+            _Route(
+                "POST", _split("/v2/repository/models/MODEL/unload"), self._post_unload, slow=True
+            ),
+            *get("/tierwise/v1/artifacts/SHA256", self._get_artifact),
+        ]
+        for base in (model, versioned):
+            routes += [
+                *get(base, lambda _, path: _json(self._model(path).metadata())),
+                *get(f"{base}/ready", self._get_model_ready),
+                *get(f"{base}/config", lambda _, path: _json(self._model(path).config())),
+                *get(f"{base}/stats", self._get_statistics),
+            ]
+        return routes
+
+    # -- Application ----------------------------------------------------------------------------
+
+    def admit(self, request: HttpRequest, length: int | None) -> Sink | None:
+        """Refuse what isn't worth reading; an artefact goes to the disk."""
+        path = _split(request.path)
+        if path not in _OPEN_PATHS:
+            check_token(request.headers, self._token)
+        if request.method == "PUT" and path[:3] == ("tierwise", "v1", "artifacts"):
+            if len(path) == 4:
+                return self.repository.cache.receive(path[3], length)
+        elif not _is_infer(request.method, path):
+            self._find(request.method, path)
+        return None
+
+    def handle(self, request: HttpRequest, sink: Sink | None, respond: Respond) -> None:
+        """Answer in the event loop what takes no time; everything else in a thread."""
+        path = _split(request.path)
+        try:
+            if isinstance(sink, Incoming):
+                self._loader.submit(self._answer, partial(_finish_artifact, sink), respond)
+            elif _is_infer(request.method, path):
+                self._submit_infer(self._model(path), request, respond)
+            else:
+                route = self._find(request.method, path)
+                answer = partial(route.handler, request, path)
+                if route.slow:
+                    self._loader.submit(self._answer, answer, respond)
+                else:
+                    self._answer(answer, respond)
+        except Refusal as refusal:
+            respond(self.refused(refusal))
+
+    def refused(self, refusal: Refusal) -> HttpResponse:
+        """``{"error": ...}`` with the refusal's status."""
+        headers = dict(_RETRY_AFTER) if isinstance(refusal, Overloaded) else {}
+        if refusal.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(refusal, _WrongMethod):
+            headers["Allow"] = ", ".join(refusal.allowed)
+        return _json({"error": refusal.message}, refusal.status, headers)
+
+    def close(self, timeout_s: float) -> None:
+        """Finish what is under way and give everything back."""
+        self._workers.stop(timeout_s)
+        self._loader.shutdown(wait=True)
+        self.repository.close()
+
+    @property
+    def pending(self) -> int:
+        """Inference requests that wait or run."""
+        return self._workers.pending
+
+    def _answer(self, make: Callable[[], HttpResponse], respond: Respond) -> None:
+        try:
+            response = make()
+        except Refusal as refusal:
+            response = self.refused(refusal)
+        except OSError as error:
+            log.exception("a request failed")
+            response = self.refused(Overloaded(f"The agent's disk or memory failed: {error}."))
+        except Exception:
+            # The last line of defence: a bug must cost one request, not the tier.
+            log.exception("a request failed by a bug in tierwise")
+            response = _json({"error": "internal error; the agent's log says more"}, 500)
+        respond(response)
+
+    def _find(self, method: str, path: Path) -> _Route:
+        matching = [route for route in self._routes if route.matches(path)]
+        for route in matching:
+            if route.method == method:
+                return route
+        allowed = [route.method for route in matching]
+        if _is_infer("POST", path):
+            allowed.append("POST")
+        if path[:3] == ("tierwise", "v1", "artifacts") and len(path) == 4:
+            allowed.append("PUT")
+        if allowed:
+            raise _WrongMethod(method, allowed)
+        raise NotFound(f"There is no path /{'/'.join(path):.200}. See /openapi.json.")
+
+    # -- inference -------------------------------------------------------------------------------
+
+    def _submit_infer(self, model: ServedModel, request: HttpRequest, respond: Respond) -> None:
+        if not self.ready:
+            raise Overloaded("The agent is stopping; ask another one.")
+        job = Job(self.tier, request.received_at, request.wire_bytes)
+        request.on_cancel = job.cancel
+        body, request.body = request.body, memoryview(b"")
+        length = _header_length(request, body)
+        decode = partial(decode_request, body, length, self._limits)
+        self._workers.submit(partial(self._infer, model, decode, job, respond))
+
+    def _infer(
+        self,
+        model: ServedModel,
+        decode: Callable[[], InferRequest],
+        job: Job,
+        respond: Respond,
+    ) -> None:
+        try:
+            answer = self.infer(model, decode, job)
+            self._answer(lambda: encode_answer(*answer), respond)
+        except Refusal as refusal:
+            model.statistics.add_failure(time.perf_counter() - job.received_at)
+            if not isinstance(refusal, Cancelled):
+                log.info("refused %s: %d %s", model.spec.name, refusal.status, refusal.message)
+            self._answer(partial(_raise, refusal), respond)
+        except Exception as error:  # noqa: BLE001 - reported by _answer, with its traceback
+            model.statistics.add_failure(time.perf_counter() - job.received_at)
+            self._answer(partial(_raise, error), respond)
+
+    def infer(
+        self, model: ServedModel, decode: Callable[[], InferRequest], job: Job
+    ) -> tuple[InferRequest, InferResponse]:
+        """One request, whatever it came over; its account is counted and, if asked for, told."""
+        request, response = infer(model, decode, job, self._slots)
+        job.hop.server_s = time.perf_counter() - job.received_at
+        model.statistics.add(job.hop)
+        parameters = {k: v for k, v in response.parameters.items() if k != TIMING}
+        if request.parameters.get(TIMING) is True:
+            hops = [job.hop, *next_hops(model, response)]
+            parameters[TIMING] = [hop.to_json() for hop in hops]
+        return request, InferResponse(
+            outputs=response.outputs,
+            parameters=parameters,
+            model_name=model.spec.name,
+            model_version=VERSION,
+            request_id=request.request_id,
+        )
+
+    # -- everything else -------------------------------------------------------------------------
+
+    def _model(self, path: Path) -> ServedModel:
+        model = self.repository.get(path[2])
+        if len(path) > 4 and path[3] == "versions" and path[4] != VERSION:
+            raise NotFound(f"Model {path[2]!r:.200} has version {VERSION}, not {path[4]!r:.50}.")
+        return model
+
+    def _get_ready(self, *_: object) -> HttpResponse:
+        return HttpResponse(200 if self.ready else 503)
+
+    def _get_model_ready(self, _: HttpRequest, path: Path) -> HttpResponse:
+        self._model(path)
+        return HttpResponse(200 if self.ready else 503)
+
+    def _get_server(self, *_: object) -> HttpResponse:
+        return _json(self.server_metadata())
+
+    def server_metadata(self) -> dict[str, Any]:
+        """The protocol's server metadata; the name says which tier it is."""
+        return {
+            "name": "tierwise",
+            "version": version("tierwise"),
+            "extensions": list(EXTENSIONS),
+            "tier": self.tier,
+        }
+
+    def _get_statistics(self, _: HttpRequest, path: Path) -> HttpResponse:
+        model = self._model(path)
+        return _json({"model_stats": [model.statistics.to_json(path[2], VERSION)]})
+
+    def _get_all_statistics(self, *_: object) -> HttpResponse:
+        models = self.repository.models.items()
+        return _json({"model_stats": [m.statistics.to_json(name, VERSION) for name, m in models]})
+
+    def _get_metrics(self, *_: object) -> HttpResponse:
+        return HttpResponse(
+            200, [self._metrics.text()], "text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    def _post_index(self, request: HttpRequest, _: Path) -> HttpResponse:
+        options = parse_json(request.body, self._limits) if request.body else {}
+        ready = "READY" if self.ready else "UNAVAILABLE"
+        if options.get("ready") is True and not self.ready:
+            return _json([])
+        names = sorted(self.repository.models)
+        return _json(
+            [{"name": name, "version": VERSION, "state": ready, "reason": ""} for name in names]
+        )
+
+    def _post_load(self, request: HttpRequest, path: Path) -> HttpResponse:
+        options = parse_json(request.body, self._limits) if request.body else {}
+        parameters = options.get("parameters", {})
+        config = parameters.get("config") if isinstance(parameters, dict) else None
+        if not isinstance(config, str):
+            raise BadRequest(
+                "Give the stage as text in parameters.config; "
+                "its artefact is sent first, by PUT /tierwise/v1/artifacts/SHA256."
+            )
+        parse_json(config.encode("utf-8", "replace"), self._limits)
+        spec = StageSpec.from_json(config)
+        if spec.name != path[3]:
+            raise BadRequest(
+                f"The stage's name is {spec.name!r}, the path says {path[3]!r:.200}: they must "
+                "be the same."
+            )
+        start = time.perf_counter()
+        self.repository.load(spec)
+        log.info("loaded %s in %.3f s", spec.name, time.perf_counter() - start)
+        return HttpResponse()
+
+    def _post_unload(self, _: HttpRequest, path: Path) -> HttpResponse:
+        self.repository.unload(path[3])
+        log.info("unloaded %s", path[3])
+        return HttpResponse()
+
+    def _get_artifact(self, _: HttpRequest, path: Path) -> HttpResponse:
+        size = self.repository.cache.path(path[3]).stat().st_size
+        return _json({"sha256": path[3], "size_bytes": size})
+
+
+class _WrongMethod(MethodNotAllowed):
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"{method:.20} is not possible here; use {', '.join(allowed)}.")
+        self.allowed = allowed
+
+
+def encode_answer(request: InferRequest, response: InferResponse) -> HttpResponse:
+    """The response's bytes, each output as it was asked for."""
+    wanted = {output.name: output.binary for output in request.outputs}
+    body, json_bytes = encode_response(response, wanted, binary_default=request.binary_default)
+    if json_bytes is None:
+        return HttpResponse(200, body)
+    headers = {"Inference-Header-Content-Length": str(json_bytes)}
+    return HttpResponse(200, body, "application/octet-stream", headers)
+
+
+def _header_length(request: HttpRequest, body: memoryview) -> int | None:
+    if not body:
+        raise BadRequest("The body is empty; send an inference request as JSON.")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise BadRequest("Compressed bodies are not accepted; send it without Content-Encoding.")
+    return json_length(request.headers) if HEADER_LENGTH in request.headers else None
+
+
+def _finish_artifact(sink: Incoming) -> HttpResponse:
+    sink.finish()
+    return HttpResponse(201)
+
+
+def _is_infer(method: str, path: Path) -> bool:
+    return (
+        method == "POST"
+        and path[:2] == ("v2", "models")
+        and path[-1] == "infer"
+        and (len(path) == 4 or (len(path) == 6 and path[3] == "versions"))
+    )
+
+
+def _split(path: str) -> Path:
+    return tuple(path.strip("/").split("/"))
+
+
+def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(status, [json.dumps(value).encode()], headers=headers or {})
+
+
+def _raise(error: Exception) -> HttpResponse:
+    raise error

@@ -1,0 +1,109 @@
+"""The agent's cache of model files, by content hash."""
+
+import hashlib
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from tierwise.serving.faults import BadRequest, NotFound, TooLarge
+
+
+class ArtifactCache:
+    """A folder of files named ``<sha256>.onnx``.
+
+    A file is complete and verified the moment it exists under its name. The folder may be one
+    that others fill in the same way (a study's artefacts), and several agents may share it.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        """Keep files of at most ``max_bytes`` each in ``folder``, which is made."""
+        self.folder = folder
+        self.max_bytes = max_bytes
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, sha256: str) -> Path:
+        """The file with that content.
+
+        Raises:
+            NotFound: it isn't here yet.
+        """
+        path = self._path(sha256)
+        if not path.is_file():
+            raise NotFound(
+                f"There is no artefact {sha256}. Send it first: "
+                f"PUT /tierwise/v1/artifacts/{sha256}."
+            )
+        return path
+
+    def has(self, sha256: str) -> bool:
+        """Whether the content is here."""
+        return self._path(sha256).is_file()
+
+    def receive(self, sha256: str, length: int | None) -> "Incoming":
+        """Somewhere to write the content of ``sha256`` to; see :class:`Incoming`.
+
+        Raises:
+            TooLarge: ``length`` is more than a model may have.
+        """
+        self._path(sha256)
+        if length is not None and length > self.max_bytes:
+            raise TooLarge(
+                f"The model has {length} bytes; this agent accepts {self.max_bytes}. "
+                "Raise it there: `tierwise serve --max-model 8GiB`."
+            )
+        return Incoming(self.folder, sha256)
+
+    def _path(self, sha256: str) -> Path:
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise BadRequest(f"{sha256!r:.100} is not a SHA-256: 64 lower-case hex digits.")
+        return self.folder / f"{sha256}.onnx"
+
+
+class Incoming:
+    """An artefact under way: a temporary file until :meth:`finish` has verified it."""
+
+    def __init__(self, folder: Path, sha256: str) -> None:
+        """Open a temporary file in ``folder``."""
+        self._target = folder / f"{sha256}.onnx"
+        self._sha256 = sha256
+        self._temporary = folder / f".{sha256[:16]}.{secrets.token_hex(8)}.part"
+        self._file = self._temporary.open("xb")
+        self._hash = hashlib.sha256()
+
+    def write(self, data: memoryview) -> None:
+        """Take the next piece; raises :class:`OSError` where the disk is full."""
+        self._hash.update(data)
+        self._file.write(data)
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        with suppress(FileNotFoundError):
+            self._temporary.unlink()
+
+    def finish(self) -> None:
+        """Verify, and give the file its name.
+
+        Raises:
+            BadRequest: the content has another hash.
+            OSError: the disk is full.
+        """
+        got = self._hash.hexdigest()
+        if got != self._sha256:
+            self.abort()
+            raise BadRequest(f"The body's SHA-256 is {got}, not {self._sha256}: send it again.")
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._temporary.replace(self._target)
+        except OSError:
+            self.abort()
+            raise
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, lower-case hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

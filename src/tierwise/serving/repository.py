@@ -1,0 +1,247 @@
+"""The models that an agent serves: loaded, kept warm, unloaded."""
+
+import ssl
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from tierwise.data.postprocess import Postprocess
+from tierwise.data.preprocess import Preprocess
+from tierwise.errors import TierwiseError
+from tierwise.graph.load import load_model
+from tierwise.runtime.session import Session, SessionOptions, open_session
+from tierwise.serving.artifacts import ArtifactCache, sha256_of
+from tierwise.serving.datatypes import BYTES, datatype_of
+from tierwise.serving.faults import BadRequest, NotFound, TooLarge
+from tierwise.serving.http_client import ConnectionPool
+from tierwise.serving.stage import NAME_PATTERN, NextHop, StageSpec
+from tierwise.serving.statistics import ModelStatistics
+
+VERSION = "1"
+IMAGE = "image"
+
+
+@dataclass(frozen=True)
+class TensorMetadata:
+    """Name, protocol datatype and shape (-1: free) of an input or output."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As model metadata has it."""
+        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+
+
+@dataclass
+class ServedModel:
+    """A stage that is ready for requests.
+
+    Attributes:
+        spec: What was asked for.
+        path: Its ONNX file.
+        options: How its session is opened.
+        session: The warm session; ``None`` with ``session: per-request``.
+        segment_inputs: What the segment itself takes.
+        inputs: What a request carries: the encoded image where this stage pre-processes.
+        outputs: What the segment gives.
+        next: Connections to the next hop.
+    """
+
+    spec: StageSpec
+    path: Path
+    options: SessionOptions
+    session: Session | None
+    segment_inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+    preprocess: Preprocess | None
+    postprocess: Postprocess
+    next: ConnectionPool | None
+    statistics: ModelStatistics = field(default_factory=ModelStatistics)
+
+    @property
+    def inputs(self) -> tuple[TensorMetadata, ...]:
+        """What a request carries."""
+        if self.preprocess is None:
+            return self.segment_inputs
+        return (TensorMetadata(IMAGE, BYTES, (1,)),)
+
+    def metadata(self) -> dict[str, Any]:
+        """The protocol's model metadata."""
+        return {
+            "name": self.spec.name,
+            "versions": [VERSION],
+            "platform": "onnxruntime_onnx",
+            "inputs": [tensor.to_json() for tensor in self.inputs],
+            "outputs": [tensor.to_json() for tensor in self.outputs],
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Triton's model configuration: the fields that its clients read."""
+
+        def tensor(meta: TensorMetadata) -> dict[str, Any]:
+            kind = "TYPE_STRING" if meta.datatype == BYTES else f"TYPE_{meta.datatype}"
+            return {"name": meta.name, "data_type": kind, "dims": list(meta.shape)}
+
+        return {
+            "name": self.spec.name,
+            "platform": "onnxruntime_onnx",
+            "backend": "onnxruntime",
+            "version_policy": {"latest": {"num_versions": 1}},
+            # 0: the first dimension is part of the shape, nothing is batched behind one's back.
+            "max_batch_size": 0,
+            "input": [tensor(meta) for meta in self.inputs],
+            "output": [tensor(meta) for meta in self.outputs],
+            "parameters": {
+                "artifact": {"string_value": self.spec.artifact},
+                "threads": {"string_value": str(self.spec.threads)},
+            },
+        }
+
+
+class Repository:
+    """Models by name. Lookups are safe from any thread; loading is one at a time."""
+
+    def __init__(
+        self,
+        cache: ArtifactCache,
+        *,
+        threads: int,
+        allow_custom_operators: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Load from ``cache``; ``threads`` is the most that a session may use."""
+        self.cache = cache
+        self._threads = threads
+        self._allow_custom = allow_custom_operators
+        self._tls = tls
+        self._models: dict[str, ServedModel] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> ServedModel:
+        """The model called ``name``; raises :class:`NotFound` naming what there is."""
+        try:
+            return self._models[name]
+        except KeyError:
+            names = ", ".join(sorted(self._models)) or "none is loaded"
+            raise NotFound(f"There is no model {name!r:.200}; there are: {names:.500}.") from None
+
+    @property
+    def models(self) -> Mapping[str, ServedModel]:
+        """All of them, by name."""
+        return dict(self._models)
+
+    def load(self, spec: StageSpec) -> ServedModel:
+        """Serve a stage whose artefact is in the cache; replaces one of the same name.
+
+        Raises:
+            NotFound: the artefact isn't in the cache.
+            BadRequest: its model, or a section of the stage, cannot be used.
+        """
+        return self._serve(spec, self.cache.path(spec.artifact))
+
+    def load_file(self, name: str, path: Path) -> ServedModel:
+        """Serve a whole model from a file of this machine.
+
+        Raises:
+            BadRequest, TooLarge, TierwiseError: it cannot be used.
+        """
+        if not NAME_PATTERN.match(name):
+            raise BadRequest(
+                f"{name!r:.200} cannot be a model's name: letters, digits and _ . @ + = % ~ - "
+                "only, no leading dot, no '..'."
+            )
+        if path.stat().st_size > self.cache.max_bytes:
+            raise TooLarge(
+                f"{path} has {path.stat().st_size} bytes; at most {self.cache.max_bytes} are "
+                "served. Raise it with --max-model."
+            )
+        spec = StageSpec(name=name, artifact=sha256_of(path), threads=self._threads)
+        return self._serve(spec, path)
+
+    def unload(self, name: str) -> None:
+        """Forget a model; requests that run on it finish."""
+        with self._lock:
+            model = self._models.pop(name, None)
+        if model is None:
+            raise NotFound(f"There is no model {name!r:.200}.")
+        if model.next is not None:
+            model.next.close()
+
+    def close(self) -> None:
+        """Forget all of them."""
+        for name in self.models:
+            self.unload(name)
+
+    def _serve(self, spec: StageSpec, path: Path) -> ServedModel:
+        if not NAME_PATTERN.match(spec.name):
+            raise BadRequest(f"{spec.name!r:.200} cannot be a model's name.")
+        preprocess = _preprocess(spec)
+        options = SessionOptions(
+            threads=min(spec.threads, self._threads),
+            providers=spec.providers,
+            optimisation=spec.optimisation,
+        )
+        try:
+            if not self._allow_custom:
+                load_model(path)  # refuses custom operators and external data that points outside
+            session = open_session(path, options)
+        except TierwiseError as error:
+            raise BadRequest(f"Model {spec.name!r} cannot be loaded: {error}") from error
+        segment_inputs = tuple(_metadata(value) for value in session.inputs)
+        if preprocess is not None and len(segment_inputs) != 1:
+            raise BadRequest(
+                f"Stage {spec.name!r} pre-processes an image, but its segment has "
+                f"{len(segment_inputs)} inputs; it must have one."
+            )
+        model = ServedModel(
+            spec=spec,
+            path=path,
+            options=options,
+            session=session if spec.session == "warm" else None,
+            segment_inputs=segment_inputs,
+            outputs=tuple(_metadata(value) for value in session.outputs),
+            preprocess=preprocess,
+            postprocess=Postprocess(spec.postprocess),
+            next=None if spec.next is None else self._connect(spec.next),
+        )
+        with self._lock:
+            replaced = self._models.get(spec.name)
+            self._models[spec.name] = model
+        if replaced is not None and replaced.next is not None:
+            replaced.next.close()
+        return model
+
+    def _connect(self, hop: NextHop) -> ConnectionPool:
+        try:
+            return ConnectionPool(hop.url, token=hop.token, tls=self._tls)
+        except TierwiseError as error:
+            raise BadRequest(f"The stage's next hop: {error}") from error
+
+
+def _preprocess(spec: StageSpec) -> Preprocess | None:
+    if spec.preprocess is None:
+        return None
+    try:
+        return Preprocess.model_validate(spec.preprocess)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadRequest(f"The stage's preprocess: {where}: {first['msg']}.") from error
+
+
+def _metadata(value: Any) -> TensorMetadata:
+    try:
+        datatype = datatype_of(np.dtype(value.dtype))
+    except (KeyError, TypeError) as error:
+        raise BadRequest(
+            f"Tensor {value.name!r} has element type {value.dtype}, which the protocol has not."
+        ) from error
+    shape = tuple(-1 if size is None else int(size) for size in value.shape)
+    return TensorMetadata(value.name, datatype, shape)
