@@ -1,6 +1,7 @@
 """What an agent answers: the protocol's paths, Triton's extensions, and Tierwise's own two.
 
-``GET /v2/health/live|ready``, ``GET /v2``, ``GET /v2/models/M[/versions/V][/ready|/config|/stats]``,
+``GET /v2/health/live|ready``, ``GET /v2``,
+``GET /v2/models/M[/versions/V][/ready|/config|/stats]``,
 ``POST .../infer``, ``GET /v2/models/stats``, ``POST /v2/repository/index``,
 ``POST /v2/repository/models/M/load|unload``, ``HEAD|PUT /tierwise/v1/artifacts/SHA256``,
 ``GET /metrics``, ``GET /openapi.json``.
@@ -295,9 +296,7 @@ class AgentApplication:
         return _json({"model_stats": [m.statistics.to_json(name, VERSION) for name, m in models]})
 
     def _get_metrics(self, *_: object) -> HttpResponse:
-        return HttpResponse(
-            200, [self._metrics.text()], "text/plain; version=0.0.4; charset=utf-8"
-        )
+        return HttpResponse(200, [self._metrics.text()], "text/plain; version=0.0.4; charset=utf-8")
 
     def _post_index(self, request: HttpRequest, _: Path) -> HttpResponse:
         options = parse_json(request.body, self._limits) if request.body else {}

@@ -94,7 +94,7 @@ class AgentClient:
         return self._pool.address.text
 
     def wait_ready(self, timeout_s: float = 30.0) -> None:
-        """Return as soon as the agent is ready; raises :class:`TierFault` where it isn't in time."""
+        """Return as soon as the agent is ready; raises :class:`TierFault` after ``timeout_s``."""
         end = time.perf_counter() + timeout_s
         while True:
             try:
@@ -188,7 +188,7 @@ class AgentClient:
         path = f"/v2/models/{quote(model)}/infer"
         encoded = time.perf_counter()
         with self._patience(f"inference of {model}", timeout_s) as patience:
-            reply = self._pool.request("POST", path, body, headers, patience.deadline)
+            reply = self._pool.request("POST", path, body, headers, deadline=patience.deadline)
         answered = time.perf_counter()
         self._check(reply, f"run {model}")
         try:
@@ -230,7 +230,7 @@ class AgentClient:
     def _post(self, path: str, body: bytes, what: str) -> RawReply:
         with self._patience(what) as patience:
             headers = {"Content-Type": "application/json"}
-            reply = self._pool.request("POST", path, [body], headers, patience.deadline)
+            reply = self._pool.request("POST", path, [body], headers, deadline=patience.deadline)
         return self._check(reply, what)
 
     @contextmanager

@@ -324,9 +324,7 @@ def _tensors(
     return tuple(tensors)
 
 
-def _from_binary(
-    data: memoryview, name: str, datatype: str, shape: tuple[int, ...]
-) -> np.ndarray:
+def _from_binary(data: memoryview, name: str, datatype: str, shape: tuple[int, ...]) -> np.ndarray:
     elements = math.prod(shape)
     if datatype == BYTES:
         return _array_of_bytes(list(_split_bytes(data, name)), name, shape)
@@ -380,15 +378,17 @@ def _from_json(data: object, name: str, datatype: str, shape: tuple[int, ...]) -
     kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}.get(dtype.kind, "iuf")
     try:
         values = np.asarray(data)
-        if values.size and values.dtype.kind not in kinds:
-            raise TypeError(f"they are {values.dtype.name}")
         array = np.asarray(data, dtype=parsed).astype(dtype, copy=False)
-        if dtype.kind in "iu" and values.size and not np.array_equal(array, values):
-            raise OverflowError("a value does not fit")
     except (ValueError, TypeError, OverflowError) as error:
         raise BadRequest(
             f"Tensor {name!r:.100}: its data cannot be read as {datatype}: {error}."
         ) from error
+    exact = dtype.kind == "f" or np.array_equal(array, values)
+    if values.size and (values.dtype.kind not in kinds or not exact):
+        raise BadRequest(
+            f"Tensor {name!r:.100} is {datatype}, but its data are {values.dtype.name} or do not "
+            "fit that type."
+        )
     if array.size != math.prod(shape):
         raise BadRequest(
             f"Tensor {name!r:.100} of shape {list(shape)} has {math.prod(shape)} elements, but "

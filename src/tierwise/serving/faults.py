@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 
-class Refusal(Exception):  # noqa: N818 - an answer to a client, not a fault of this process
+class Refusal(Exception):
     """A request that is answered with an error. Never leaves the agent's process.
 
     Subclasses differ in the status; the message goes to the client as ``{"error": message}``.

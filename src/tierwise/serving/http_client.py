@@ -186,26 +186,10 @@ class HttpConnection:
                     sent = 0
 
     def _receive(self, method: str, sent_bytes: int) -> RawReply:
-        have, end = 0, -1
-        while True:
-            self._arm()
-            count = self._sock.recv_into(memoryview(self._head)[have:])
-            if count == 0:
-                raise ConnectionLost(nothing_came=have == 0)
-            end = self._head.find(b"\r\n\r\n", max(0, have - 3), have + count)
-            have += count
-            if end >= 0:
-                if self._head.startswith((b"HTTP/1.1 100", b"HTTP/1.0 100")):
-                    self._head[: have - end - 4] = self._head[end + 4 : have]
-                    have -= end + 4
-                    end = self._head.find(b"\r\n\r\n", 0, have)
-                if end >= 0:
-                    break
-            if have == len(self._head):
-                if have >= _MAX_HEAD_BYTES:
-                    raise OSError("the answer's headers are too long")
-                self._head.extend(bytes(have))
-        end += 4
+        end, have = self._receive_head()
+        if self._head.startswith((b"HTTP/1.1 100", b"HTTP/1.0 100")):
+            self._head[: have - end] = self._head[end:have]
+            end, have = self._receive_head(have - end)
         head = _ReplyHead()
         try:
             head.parser.feed_data(memoryview(self._head)[:end])
@@ -223,6 +207,20 @@ class HttpConnection:
         return RawReply(
             head.parser.get_status_code(), head.headers, body, sent_bytes, end + len(body)
         )
+
+    def _receive_head(self, have: int = 0) -> tuple[int, int]:
+        """Where the headers end in the buffer, and how much is in it."""
+        while (end := self._head.find(b"\r\n\r\n", 0, have)) < 0:
+            if have >= _MAX_HEAD_BYTES:
+                raise OSError("the answer's headers are too long")
+            if have == len(self._head):
+                self._head.extend(bytes(have))
+            self._arm()
+            count = self._sock.recv_into(memoryview(self._head)[have:])
+            if count == 0:
+                raise ConnectionLost(nothing_came=have == 0)
+            have += count
+        return end + 4, have
 
     def _receive_sized(self, length: int, rest: memoryview) -> memoryview:
         body = np.empty(length, np.uint8).data if length else memoryview(b"")
@@ -294,6 +292,7 @@ class ConnectionPool:
         path: str,
         body: Sequence[Buffer] = (),
         headers: Mapping[str, str] | None = None,
+        *,
         deadline: float | None = None,
         on_connection: Callable[[HttpConnection], None] | None = None,
     ) -> RawReply:
@@ -360,20 +359,24 @@ class ConnectionPool:
 def fault_of(error: OSError, url: str, what: str) -> TierFault:
     """A connection's failure as an error that says what to do."""
     if isinstance(error, TimeoutError):
-        message, hint = f"{url} did not answer in time ({what}).", (
-            "Is the tier overloaded or the link cut? `tierwise serve` logs to standard error there."
+        message, hint = (
+            f"{url} did not answer in time ({what}).",
+            ("Is the tier overloaded or the link cut? Look at its standard error."),
         )
     elif isinstance(error, ssl.SSLError):
-        message, hint = f"TLS with {url} failed ({what}): {error.reason or error}.", (
-            "Check the certificate, and the authority file on this side."
+        message, hint = (
+            f"TLS with {url} failed ({what}): {error.reason or error}.",
+            ("Check the certificate, and the authority file on this side."),
         )
     elif isinstance(error, ConnectionRefusedError):
-        message, hint = f"Nothing listens at {url} ({what}).", (
-            "Start the agent there: `tierwise serve --tier NAME --listen HOST:PORT`."
+        message, hint = (
+            f"Nothing listens at {url} ({what}).",
+            ("Start the agent there: `tierwise serve --tier NAME --listen HOST:PORT`."),
         )
     elif isinstance(error, (ConnectionLost, ConnectionError)):
-        message, hint = f"The agent at {url} closed the connection ({what}).", (
-            "Did it run out of memory or stop? Look at its standard error."
+        message, hint = (
+            f"The agent at {url} closed the connection ({what}).",
+            ("Did it run out of memory or stop? Look at its standard error."),
         )
     else:
         message, hint = f"{url} cannot be reached ({what}): {error}.", "Check host, port and route."

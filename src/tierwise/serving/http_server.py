@@ -375,9 +375,7 @@ class Connection(asyncio.BufferedProtocol):
 
         def take(data: bytes) -> None:
             if len(pieces) + len(data) > self._limits.max_body_bytes:
-                raise TooLarge(
-                    f"The body is longer than {self._limits.max_body_bytes} bytes."
-                )
+                raise TooLarge(f"The body is longer than {self._limits.max_body_bytes} bytes.")
             self._all.reserve(len(data))
             self._reserved += len(data)
             pieces.extend(data)

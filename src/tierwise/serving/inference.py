@@ -282,7 +282,7 @@ def _forward(
             f"/v2/models/{quote(spec.model)}/infer",
             body,
             headers,
-            job.deadline,
+            deadline=job.deadline,
             on_connection=job.attach,
         )
     except OSError as error:

@@ -28,6 +28,4 @@ def log_as_json(level: int) -> None:
     """Make every logger of this process write JSON; ``level`` as the command line counts it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(
-        level=_LEVELS.get(level, logging.DEBUG), handlers=[handler], force=True
-    )
+    logging.basicConfig(level=_LEVELS.get(level, logging.DEBUG), handlers=[handler], force=True)

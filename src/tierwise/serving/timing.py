@@ -58,7 +58,7 @@ class Hop:
             if number is None:
                 continue
             if isinstance(number, bool) or not isinstance(number, (int, float)):
-                raise ValueError(f"{field.name} is {number!r:.50}")
+                raise ValueError(f"{field.name} is {number!r:.50}")  # noqa: TRY004 - one kind
             known[field.name] = number
         return cls(**known)
 

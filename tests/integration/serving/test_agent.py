@@ -1,0 +1,119 @@
+import io
+import json
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tierwise.errors import TierFault
+from tierwise.serving.stage import NextHop, StageSpec
+from tierwise.serving.timing import parts
+
+pytestmark = pytest.mark.xdist_group("serving")
+
+
+def test_a_whole_model_is_served(edge):
+    x = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32)
+    with edge.client() as client:
+        reply = client.infer("affine", {"x": x})
+    np.testing.assert_allclose(reply.outputs["mid"], 2 * x + 1, rtol=1e-6)
+    assert [hop.tier for hop in reply.hops] == ["edge"]
+    assert reply.sent_bytes > x.nbytes
+    assert reply.received_bytes > x.nbytes
+
+
+def _png(size: int) -> bytes:
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _deploy_chain(head, tail, head_model, tail_model):
+    with tail.client() as client:
+        sha256 = client.put_artifact(tail_model)
+        client.load(StageSpec(name="tail", artifact=sha256))
+    with head.client() as client:
+        sha256 = client.put_artifact(head_model)
+        client.load(
+            StageSpec(
+                name="head",
+                artifact=sha256,
+                preprocess={"resize": [8, 8]},
+                next=NextHop(url=tail.url, model="tail", tier="edge"),
+            )
+        )
+
+
+def test_an_image_goes_through_a_chain_and_every_part_is_accounted_for(
+    mobile, edge, head_model, tail_model
+):
+    _deploy_chain(mobile, edge, head_model, tail_model)
+    image = _png(8)
+    pixels = np.asarray(Image.open(io.BytesIO(image)), dtype=np.float32).transpose(2, 0, 1)[None]
+    with mobile.client() as client:
+        reply = client.infer("head", image)
+    np.testing.assert_allclose(reply.outputs["y"], 10 * (2 * pixels + 1) - 3, rtol=1e-5)
+    assert [hop.tier for hop in reply.hops] == ["mobile", "edge"]
+    found = parts(reply, ("mobile", "edge"))
+    assert sum(found.values()) == pytest.approx(reply.total_s, abs=1e-12)
+    assert {
+        "client@mobile", "preprocess@mobile", "compute@mobile", "transfer@mobile-edge",
+        "compute@edge", "codec@mobile", "codec@edge", "queue@mobile", "queue@edge",
+    } <= set(found)  # fmt: skip
+    assert all(value > -1e-6 for value in found.values()), found
+
+
+def test_a_stage_is_listed_until_it_is_unloaded(edge, head_model):
+    entry = {"name": "listed", "version": "1", "state": "READY", "reason": ""}
+    with edge.client() as client:
+        sha256 = client.put_artifact(head_model)
+        assert client.put_artifact(head_model) == sha256
+        client.load(StageSpec(name="listed", artifact=sha256))
+        assert entry in client.index()
+        client.unload("listed")
+        assert entry not in client.index()
+        with pytest.raises(TierFault, match=r"404.*no model 'listed'"):
+            client.infer("listed", {"x": np.zeros((1, 3, 1, 1), np.float32)})
+
+
+def test_an_artefact_with_another_hash_is_refused_and_not_kept(edge, head_model):
+    before = set(edge.cache.iterdir())
+    with edge.client() as client, pytest.raises(TierFault, match="SHA-256 is"):
+        client.put_artifact(head_model, sha256="0" * 64)
+    assert set(edge.cache.iterdir()) == before
+
+
+def test_a_dead_next_tier_is_named_and_the_request_fails(
+    mobile, start_agent, head_model, tail_model
+):
+    tail = start_agent(tier="edge")
+    _deploy_chain(mobile, tail, head_model, tail_model)
+    with mobile.client() as client:
+        client.infer("head", _png(8))
+        tail.process.terminate()
+        assert tail.process.wait(10) == 0  # drained: idle connections don't hold it up
+        with pytest.raises(TierFault, match=r"502.*edge at http://127.0.0.1:\d+ failed"):
+            client.infer("head", _png(8))
+
+
+def test_json_tensors_both_ways(edge):
+    body = {
+        "id": "7",
+        "inputs": [{"name": "x", "shape": [1, 3, 1, 1], "datatype": "FP32", "data": [1, 2, 3.5]}],
+    }
+    request = urllib.request.Request(
+        f"{edge.url}/v2/models/affine/infer", json.dumps(body).encode(), method="POST"
+    )
+    with urllib.request.urlopen(request) as response:
+        answer = json.load(response)
+    assert answer == {
+        "model_name": "affine",
+        "model_version": "1",
+        "id": "7",
+        "outputs": [
+            {"name": "mid", "datatype": "FP32", "shape": [1, 3, 1, 1], "data": [3.0, 5.0, 8.0]}
+        ],
+    }
