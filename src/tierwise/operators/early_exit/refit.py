@@ -1,0 +1,152 @@
+"""Closed-form, label-free compensation of skipped blocks, folded into weights that are there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from tierwise.operators.early_exit.anchors import Anchor, find_anchors
+from tierwise.operators.early_exit.fidelity import divergence
+from tierwise.operators.early_exit.linear import replace_weights
+from tierwise.operators.early_exit.ridge import RidgePath
+from tierwise.progress import SILENT, Progress
+from tierwise.runtime.session import SessionOptions, open_session
+
+Feeds = Mapping[str, np.ndarray]
+
+# From "hardly hold back" to "hardly move", chosen anew for every layer on rows that it wasn't
+# fitted on, so the grid only has to cover the range.
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+# heuristic: this many rows for every feature make the normal equations well determined while a
+# 3x3 convolution over 128 channels still takes under a second.
+_ROWS_PER_FEATURE = 12
+_MOST_FEATURES = 2400
+
+
+@dataclass(frozen=True)
+class Compensation:
+    """A shortened model after compensation, and what held-out data say of it.
+
+    Attributes:
+        model: The compensated graph.
+        plain_divergence: Mean divergence of plain skipping (the control) on held-out inputs.
+        divergence: The same of ``model``; never more than the control's.
+        refitted: Names of the nodes whose weights changed.
+    """
+
+    model: ir.Model
+    plain_divergence: float
+    divergence: float
+    refitted: tuple[str, ...]
+
+
+def outputs_of(model: ir.Model, feeds: Sequence[Feeds], options: SessionOptions) -> list[Feeds]:
+    """Outputs of ``model`` for every input."""
+    session = open_session(model, options)
+    return [session.run(feed) for feed in feeds]
+
+
+def compensate(
+    original: ir.Model,
+    shortened: ir.Model,
+    exits: Sequence[tuple[str, str]],
+    fit: Sequence[Feeds],
+    held_out: Sequence[Feeds],
+    *,
+    options: SessionOptions,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Compensation:
+    """Refit the linear nodes around the skipped blocks, towards the original's output.
+
+    Every node is refitted by ridge regression on ``fit``, towards what the original graph had
+    there; the change is kept only where the whole model's divergence on ``held_out`` falls.
+    The shape of the graph does not change, so the compensation costs nothing at run time.
+
+    Args:
+        original: The graph before.
+        shortened: The graph without the skipped blocks; it is not changed.
+        exits: Pairs of tensors (from, to) in the order of the data.
+        fit: Inputs to fit on.
+        held_out: Inputs to choose on; none of them is in ``fit``.
+        options: Of the sessions that it opens.
+        seed: Of the sample of rows.
+        progress: Told of every node.
+    """
+    truth = outputs_of(original, held_out, options)
+    plain = float(divergence(truth, outputs_of(shortened, held_out, options)).mean())
+    best, current = plain, shortened
+    refitted: list[str] = []
+    anchors = [
+        a for a in find_anchors(original, shortened, exits) if a.linear.features <= _MOST_FEATURES
+    ]
+    with progress.task("Compensate skipped blocks", len(anchors)) as task:
+        for index, anchor in enumerate(anchors):
+            rng = np.random.default_rng([seed, index])
+            step = _best_step(*_rows(original, current, anchor, fit, options=options, rng=rng))
+            if step is not None:
+                candidate = current.clone()
+                replace_weights(candidate, anchor.linear, *step)
+                score = float(divergence(truth, outputs_of(candidate, held_out, options)).mean())
+                if score < best:
+                    best, current = score, candidate
+                    refitted.append(anchor.linear.node_name)
+            task.advance(note=anchor.linear.node_name)
+    return Compensation(current, plain, best, tuple(refitted))
+
+
+def _best_step(x: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The change of weights and bias that predicts the rows it wasn't fitted on best.
+
+    ``None`` where no change is better. The rows are in the order of the inputs, so the last part
+    comes from other inputs than the first.
+    """
+    split = len(x) - len(x) // 4
+    path = RidgePath.fit(x[:split], residual[:split])
+    best, least = None, float(np.sum(residual[split:] ** 2))
+    for penalty in PENALTIES:
+        weights, bias = path.step(penalty)
+        error = float(np.sum((residual[split:] - x[split:] @ weights - bias) ** 2))
+        if error < least:
+            best, least = (weights, bias), error
+    return best
+
+
+def _rows(
+    original: ir.Model,
+    current: ir.Model,
+    anchor: Anchor,
+    fit: Sequence[Feeds],
+    *,
+    options: SessionOptions,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs of the anchor's node, and what its output lacks, at a sample of positions."""
+    linear = anchor.linear
+    here = [linear.input_name, linear.output_name, *([anchor.shortcut] if anchor.shortcut else [])]
+    session = open_session(_tap(current, here), options)
+    reference = open_session(_tap(original, [anchor.target]), options)
+    per_input = max(1, -(-linear.features * _ROWS_PER_FEATURE // len(fit)))
+    rows, residuals = [], []
+    for feed in fit:
+        got, wanted = session.run(feed), reference.run(feed)[anchor.target]
+        total = linear.positions(wanted.shape)
+        at = rng.choice(total, size=min(total, per_input), replace=False)
+        residual = linear.targets(wanted, at) - linear.targets(got[linear.output_name], at)
+        if anchor.shortcut:
+            residual = residual - linear.targets(got[anchor.shortcut], at)
+        rows.append(linear.rows(got[linear.input_name], at))
+        residuals.append(residual)
+    return np.concatenate(rows), np.concatenate(residuals)
+
+
+def _tap(model: ir.Model, names: Sequence[str]) -> ir.Model:
+    """``model`` cut down to what gives the tensors ``names``, as its outputs."""
+    tapped = model.clone()
+    values = {out.name: out for node in tapped.graph for out in node.outputs}
+    values |= {value.name: value for value in tapped.graph.inputs}
+    tapped.graph.outputs.clear()
+    tapped.graph.outputs.extend(values[name] for name in dict.fromkeys(names))
+    return RemoveUnusedNodesPass()(tapped).model
