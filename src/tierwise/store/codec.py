@@ -1,10 +1,12 @@
 """The store's data as JSON text and back; what is written here is format 1 of the database."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from tierwise.measure.machine import MachineState
+from tierwise.measure.sample import Block, Failure, Sample
 from tierwise.operators.strategy import Operator, Strategy
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
@@ -46,4 +48,47 @@ def load_strategy(row: Mapping[str, Any]) -> Strategy:
         variant=row["variant"],
         tiers=tuple(json.loads(row["tiers"])),
         cuts=tuple(json.loads(row["cuts"])),
+    )
+
+
+def dump_block_record(block: Block) -> str:
+    """What is known of a block besides its number, its input and its samples."""
+    return dump(
+        {
+            "order": list(block.order),
+            "failures": [asdict(failure) for failure in block.failures],
+            "started_at_s": block.started_at_s,
+            "duration_s": block.duration_s,
+            "machine": None if block.machine is None else asdict(block.machine),
+        }
+    )
+
+
+def load_block(row: Mapping[str, Any], samples: Sequence[Sample]) -> Block:
+    """The block in a row of ``blocks``, with its samples."""
+    record = json.loads(row["record"])
+    machine = record["machine"]
+    return Block(
+        index=row["block"],
+        input_index=row["input_index"],
+        order=tuple(record["order"]),
+        samples=tuple(samples),
+        failures=tuple(Failure(**failure) for failure in record["failures"]),
+        started_at_s=record["started_at_s"],
+        duration_s=record["duration_s"],
+        machine=None if machine is None else MachineState(**machine),
+    )
+
+
+def load_sample(row: Mapping[str, Any]) -> Sample:
+    """The sample in a row of ``samples`` that has the trial's ``strategy`` beside it."""
+    return Sample(
+        trial=row["strategy"],
+        block=row["block"],
+        input_index=row["input_index"],
+        latency_s=row["latency_s"],
+        parts_s=json.loads(row["parts_s"]),
+        wire_bytes=json.loads(row["wire_bytes"]),
+        started_at_s=row["started_at_s"],
+        late=bool(row["late"]),
     )

@@ -39,8 +39,7 @@ _STEPS = (
         variant TEXT NOT NULL, tiers TEXT NOT NULL, cuts TEXT NOT NULL,
         condition INTEGER NOT NULL REFERENCES conditions (number),
         state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
-        wire_bytes TEXT NOT NULL DEFAULT '{}', memory_bytes TEXT NOT NULL DEFAULT '{}',
-        predicted_s TEXT,
+        memory_bytes TEXT NOT NULL DEFAULT '{}', predicted_s TEXT,
         UNIQUE (strategy, condition)
     ) STRICT;
     -- One pass over all trials of a condition with the same input. Its row and its samples are
@@ -53,7 +52,8 @@ _STEPS = (
     CREATE TABLE samples (
         trial INTEGER NOT NULL REFERENCES trials (id), block INTEGER NOT NULL,
         request INTEGER NOT NULL, input_index INTEGER NOT NULL, latency_s REAL NOT NULL,
-        parts_s TEXT NOT NULL,
+        started_at_s REAL NOT NULL, late INTEGER NOT NULL, parts_s TEXT NOT NULL,
+        wire_bytes TEXT NOT NULL,
         PRIMARY KEY (trial, block, request)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE probes (

@@ -124,7 +124,14 @@ def _trial(
         parts_s={
             key: np.array([one.get(key, 0.0) for one in parts], dtype=np.float64) for key in keys
         },
-        wire_bytes=json.loads(row["wire_bytes"]),
+        wire_bytes=_medians([json.loads(sample["wire_bytes"]) for sample in samples]),
         memory_bytes=json.loads(row["memory_bytes"]),
         predicted_s=None if row["predicted_s"] is None else tuple(json.loads(row["predicted_s"])),
     )
+
+
+def _medians(per_sample: list[dict[str, int]]) -> dict[str, int]:
+    links = dict.fromkeys(link for one in per_sample for link in one)
+    return {
+        link: int(np.median([one[link] for one in per_sample if link in one])) for link in links
+    }

@@ -2,18 +2,27 @@
 
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from tierwise.errors import NotAStudyError
+from tierwise.measure.sample import Block, Sample
 from tierwise.operators.strategy import Strategy
 from tierwise.store.artefacts import Artefacts
-from tierwise.store.codec import dump, dump_condition, dump_topology
+from tierwise.store.codec import (
+    dump,
+    dump_block_record,
+    dump_condition,
+    dump_topology,
+    load_block,
+    load_sample,
+)
 from tierwise.store.database import FILE_NAME, create_or_open
 from tierwise.store.disk import writing
 from tierwise.store.lock import StudyLock
@@ -47,25 +56,6 @@ class PlannedTrial:
     state: TrialState = TrialState.PENDING
     reason: str = ""
     predicted_s: tuple[float, float, float] | None = None
-
-
-@dataclass(frozen=True)
-class SampleRow:
-    """One timed request, as measuring hands it to the store.
-
-    Attributes:
-        strategy: The trial's strategy.
-        latency_s: Seconds.
-        parts_s: Where the time went, adding up to ``latency_s``.
-        wire_bytes: Bytes that crossed each link.
-        request: Number among the trial's requests in this block.
-    """
-
-    strategy: Strategy
-    latency_s: float
-    parts_s: Mapping[str, float]
-    wire_bytes: Mapping[str, int] = field(default_factory=dict)
-    request: int = 0
 
 
 class StudyStore:
@@ -243,60 +233,63 @@ class StudyStore:
             self._add_warnings(warnings)
             self._set_facts({"done:plan": "yes"})
 
-    def add_block(
-        self,
-        condition: NetworkCondition,
-        block: int,
-        input_index: int,
-        samples: Sequence[SampleRow],
-        record: Mapping[str, object] | None = None,
-    ) -> None:
+    def add_block(self, condition: NetworkCondition, block: Block) -> None:
         """Store one finished block: all of its samples, or none where this is interrupted.
 
         Args:
             condition: The network that the block ran under.
-            block: Its number, from 0.
-            input_index: The input that every request of the block carried.
-            samples: The requests that were answered.
-            record: What else is known of it, as JSON: duration, machine, failed requests.
+            block: Its samples' trials are strategy ids of the plan.
 
         Raises:
             sqlite3.IntegrityError: the block is already there, or a trial is not in the plan.
             DiskFull: no space is left; the store stays usable.
         """
         shapes = dump_condition(condition)
+        requests: Counter[str] = Counter()
         with self._transaction():
             self._db.execute(
                 "INSERT INTO blocks VALUES "
                 "((SELECT number FROM conditions WHERE shapes = ?), ?, ?, ?)",
-                (shapes, block, input_index, dump(dict(record or {}))),
+                (shapes, block.index, block.input_index, dump_block_record(block)),
             )
-            for sample in samples:
-                key = (sample.strategy.id, shapes)
+            for sample in block.samples:
                 self._db.execute(
                     "INSERT INTO samples VALUES ((SELECT id FROM trials WHERE strategy = ? AND "
                     "condition = (SELECT number FROM conditions WHERE shapes = ?)), "
-                    "?, ?, ?, ?, ?)",
+                    "?, ?, ?, ?, ?, ?, ?, ?)",
                     (
-                        *key,
-                        block,
-                        sample.request,
-                        input_index,
+                        sample.trial,
+                        shapes,
+                        sample.block,
+                        requests[sample.trial],
+                        sample.input_index,
                         sample.latency_s,
+                        sample.started_at_s,
+                        int(sample.late),
                         dump(dict(sample.parts_s)),
+                        dump(dict(sample.wire_bytes)),
                     ),
                 )
-                if sample.wire_bytes:
-                    self._set_trial(*key, wire_bytes=dump(dict(sample.wire_bytes)))
+                requests[sample.trial] += 1
 
-    def blocks_of(self, condition: NetworkCondition) -> tuple[int, ...]:
-        """Numbers of the blocks of ``condition`` that are already here, in order."""
-        rows = self._db.execute(
-            "SELECT block FROM blocks WHERE "
-            "condition = (SELECT number FROM conditions WHERE shapes = ?) ORDER BY block",
-            (dump_condition(condition),),
+    def blocks(self, condition: NetworkCondition) -> tuple[Block, ...]:
+        """The blocks of ``condition`` that are already here, in order, samples in order of time."""
+        shapes = dump_condition(condition)
+        samples: dict[int, list[Sample]] = {}
+        for row in self._db.execute(
+            "SELECT samples.*, strategy FROM samples JOIN trials ON trial = trials.id WHERE "
+            "condition = (SELECT number FROM conditions WHERE shapes = ?) ORDER BY started_at_s",
+            (shapes,),
+        ):
+            samples.setdefault(row["block"], []).append(load_sample(dict(row)))
+        return tuple(
+            load_block(dict(row), samples.get(row["block"], []))
+            for row in self._db.execute(
+                "SELECT * FROM blocks WHERE "
+                "condition = (SELECT number FROM conditions WHERE shapes = ?) ORDER BY block",
+                (shapes,),
+            )
         )
-        return tuple(row["block"] for row in rows)
 
     def finish_trial(
         self,

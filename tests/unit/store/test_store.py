@@ -10,13 +10,15 @@ import pytest
 
 from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.errors import DiskFull, NotAStudyError, UserError
+from tierwise.measure.machine import MachineState
+from tierwise.measure.sample import Block, Failure, Sample
 from tierwise.operators.strategy import Operator, Strategy
 from tierwise.quality.figure import QualityFigure
 from tierwise.store.artefacts import Artefacts
 from tierwise.store.database import FILE_NAME, FORMAT
 from tierwise.store.read import read_results
 from tierwise.store.results import ProbeFigure, TrialState, VariantRecord
-from tierwise.store.write import PlannedTrial, SampleRow, StudyStore
+from tierwise.store.write import PlannedTrial, StudyStore
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
 TOPOLOGY = Topology((Tier("mobile", cpus=0.5, memory_bytes=2**29), Tier("cloud", token="secret")))
@@ -26,12 +28,28 @@ IDENTITY = Strategy(Operator.I, "I", ("cloud",))
 SPLIT = Strategy(Operator.QP, "Q", ("mobile", "cloud"), ("relu_3",))
 
 
-def sample(strategy=IDENTITY, latency_s=0.25):
-    return SampleRow(
-        strategy=strategy,
-        latency_s=latency_s,
-        parts_s={"compute@cloud": latency_s},
-        wire_bytes={"mobile-cloud": 1234},
+def block(index, *strategies, input_index=0):
+    samples = [
+        Sample(
+            trial=strategy.id,
+            block=index,
+            input_index=input_index,
+            latency_s=0.25 * (1 + place),
+            parts_s={"compute@cloud": 0.25 * (1 + place)},
+            wire_bytes={"mobile-cloud": 1234},
+            started_at_s=index + place / 10,
+        )
+        for place, strategy in enumerate(strategies)
+    ]
+    return Block(
+        index=index,
+        input_index=input_index,
+        order=tuple(strategy.id for strategy in strategies),
+        samples=tuple(samples),
+        failures=(Failure("x", index, 1, "the agent died"),),
+        started_at_s=float(index),
+        duration_s=0.5,
+        machine=MachineState(steal=0.01),
     )
 
 
@@ -58,8 +76,8 @@ def test_what_is_written_is_what_is_read(tmp_path):
         figure = QualityFigure("top-1", 90.0, 0.0, 4, True, np.array([1, 1, 0, 1.0]), {"top-5": 99})
         warning = ResultWarning(WarningKind.FEW_INPUTS, "", "4 inputs", "Add more.")
         store.add_quality("I", figure, [warning])
-        store.add_block(SLOW, 0, 2, [sample(), sample(SPLIT, latency_s=0.5)], {"duration_s": 1})
-        store.add_block(SLOW, 1, 1, [sample()])
+        store.add_block(SLOW, block(0, IDENTITY, SPLIT, input_index=2))
+        store.add_block(SLOW, block(1, IDENTITY, input_index=1))
         store.finish_trial(
             IDENTITY, SLOW, TrialState.MEASURED, memory_bytes={"cloud": 5}, reason="fine"
         )
@@ -92,15 +110,15 @@ def test_what_is_written_is_what_is_read(tmp_path):
 
 def test_a_block_cannot_be_there_twice_and_a_refused_one_leaves_nothing(tmp_path):
     with filled(tmp_path) as store:
-        store.add_block(SLOW, 0, 0, [sample()])
+        store.add_block(SLOW, block(0, IDENTITY))
         with pytest.raises(sqlite3.IntegrityError):
-            store.add_block(SLOW, 0, 0, [sample(SPLIT)])
+            store.add_block(SLOW, block(0, SPLIT))
         assert [trial.latency_s.size for trial in store.results().trials] == [1, 0, 0, 0]
 
 
 def test_a_sample_of_an_unplanned_trial_is_refused(tmp_path):
     with filled(tmp_path) as store, pytest.raises(sqlite3.IntegrityError):
-        store.add_block(SLOW, 0, 0, [sample(Strategy(Operator.Q, "Q", ("cloud",)))])
+        store.add_block(SLOW, block(0, Strategy(Operator.Q, "Q", ("cloud",))))
 
 
 def test_a_token_is_never_stored(tmp_path):
@@ -126,7 +144,7 @@ def test_the_lock_dies_with_its_process(tmp_path):
 
 def test_reading_works_while_a_run_writes(tmp_path):
     with filled(tmp_path) as store:
-        store.add_block(SLOW, 0, 0, [sample()])
+        store.add_block(SLOW, block(0, IDENTITY))
         assert read_results(tmp_path).trials[0].latency_s.size == 1
 
 
@@ -206,13 +224,13 @@ def file_size_limit(limit):
 
 def test_a_full_disk_is_said_and_the_store_goes_on_afterwards(tmp_path):
     with filled(tmp_path) as store:
-        store.add_block(SLOW, 0, 0, [sample()])
+        store.add_block(SLOW, block(0, IDENTITY))
         with file_size_limit(1):
             with pytest.raises(DiskFull, match="No space is left"):
-                store.add_block(SLOW, 1, 1, [sample()])
-            assert store.blocks_of(SLOW) == (0,)
+                store.add_block(SLOW, block(1, IDENTITY, input_index=1))
+            assert store.blocks(SLOW) == (block(0, IDENTITY),)
             with pytest.raises(DiskFull, match=r"\.onnx"):
                 store.artefacts.put(b"x" * 100)
         assert list(store.artefacts.folder.iterdir()) == []
-        store.add_block(SLOW, 1, 1, [sample()])
+        store.add_block(SLOW, block(1, IDENTITY, input_index=1))
         assert store.results().trials[0].block.tolist() == [0, 1]

@@ -1,0 +1,113 @@
+"""A subject opened for a study: its graph, its inputs, and which of them may be used for what."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tierwise.caveats import ResultWarning, WarningKind
+from tierwise.data.source import Dataset, open_dataset
+from tierwise.data.spec import DataSpec
+from tierwise.data.split import split_indices
+from tierwise.graph.analysis import Graph
+from tierwise.graph.load import load_model
+from tierwise.progress import SILENT, Progress
+from tierwise.runtime.prepare import prepare
+from tierwise.runtime.session import Port, open_session
+from tierwise.store.artefacts import file_sha256
+from tierwise.study.file import StudyFile
+
+# heuristic: below this many inputs one wrong answer is worth more than two points.
+_FEW_INPUTS = 50
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A black-box model with its data.
+
+    Attributes:
+        path: The model's file.
+        sha256: Hash of that file.
+        data_sha256: Hash of the inputs' names and labels.
+        graph: Simplified, with concrete shapes.
+        calibration: Inputs that operators may look at.
+        evaluation: Inputs that quality and latency are measured on; never the same ones.
+        caveats: What to know before believing results.
+    """
+
+    path: Path
+    sha256: str
+    data_sha256: str
+    graph: Graph
+    calibration: Dataset
+    evaluation: Dataset
+    caveats: tuple[ResultWarning, ...]
+
+
+def open_subject(study: StudyFile, base_dir: Path, progress: Progress = SILENT) -> Subject:
+    """Open the model and data that ``study`` names.
+
+    Args:
+        study: The study.
+        base_dir: What its relative paths are relative to.
+        progress: Told what is under way.
+
+    Raises:
+        ModelError: the model cannot be used.
+        DataError: the data cannot be used, or does not fit the model.
+    """
+    path = base_dir / study.model
+    load_model(path)  # the model's own faults come before those of its data
+    with open_session(path) as session:
+        inputs = session.inputs
+    dataset = open_dataset(_with_sizes(study.data, inputs, path, progress), inputs, base_dir)
+    split = split_indices(
+        len(dataset),
+        study.quality.calibration,
+        study.quality.evaluation,
+        study.measure.seed,
+        dataset.labels,
+    )
+    return Subject(
+        path=path,
+        sha256=file_sha256(path),
+        data_sha256=_fingerprint(dataset),
+        graph=prepare(path, dataset.feeds(0), progress=progress),
+        calibration=dataset.subset(split.calibration),
+        evaluation=dataset.subset(split.evaluation),
+        caveats=_caveats(len(split.evaluation), split.notes),
+    )
+
+
+def _with_sizes(
+    spec: DataSpec, inputs: tuple[Port, ...], path: Path, progress: Progress
+) -> DataSpec:
+    """Random input for a model with free sizes needs some: those that the model runs with."""
+    free = [port for port in inputs if None in port.shape and port.name not in spec.sizes]
+    if spec.images is not None or spec.npz is not None or not free:
+        return spec
+    graph = prepare(path, progress=progress)
+    shapes = {tensor.name: tensor.shape for tensor in graph.inputs}
+    found = {port.name: shapes[port.name] for port in free}
+    return spec.model_copy(update={"sizes": {**found, **spec.sizes}})
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    digest = hashlib.sha256(repr((dataset.description, dataset.ids)).encode())
+    if dataset.labels is not None:
+        digest.update(np.ascontiguousarray(dataset.labels).tobytes())
+    return digest.hexdigest()
+
+
+def _caveats(evaluation: int, notes: tuple[str, ...]) -> tuple[ResultWarning, ...]:
+    if evaluation >= _FEW_INPUTS and not notes:
+        return ()
+    return (
+        ResultWarning(
+            WarningKind.FEW_INPUTS,
+            "",
+            " ".join(notes) or f"Quality is measured on {evaluation} inputs.",
+            "Add inputs to `data`, or lower `calibration` and `evaluation` under `quality:`.",
+        ),
+    )
