@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from tierwise.measure.machine import MachineState
-from tierwise.measure.sample import Block, Failure, Sample
 
 from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.errors import DiskFull, NotAStudyError, UserError
+from tierwise.measure.machine import MachineState
+from tierwise.measure.sample import Block, Failure, Sample
 from tierwise.operators.strategy import Operator, Strategy
 from tierwise.quality.figure import QualityFigure
 from tierwise.store.artefacts import Artefacts
