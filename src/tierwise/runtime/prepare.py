@@ -14,10 +14,10 @@ from tierwise.graph.analysis import Graph, name_of, numpy_dtype, static_tensors
 from tierwise.graph.load import check_operators, load_model, name_nodes
 from tierwise.graph.tensors import TensorInfo
 from tierwise.progress import SILENT, Progress
+from tierwise.runtime.materialise import model_bytes
 from tierwise.runtime.session import (
     ORT_ERRORS,
     SessionOptions,
-    model_bytes,
     open_session,
 )
 

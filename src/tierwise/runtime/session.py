@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-import onnx_ir as ir
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from tierwise.errors import DataError, EnvironmentFault, ModelError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 Optimisation = Literal["all", "extended", "basic", "none"]
 _LEVELS = {
@@ -39,8 +41,6 @@ _DTYPES = {
     "tensor(string)": "object",
 } | {f"tensor({name})": name for name in (
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")}  # fmt: skip
-# Protobuf cannot serialise more than 2 GiB; what is near it goes to a file with external data.
-_IN_MEMORY_BYTES = 1_800_000_000
 
 
 @dataclass(frozen=True)
@@ -148,18 +148,23 @@ class Session:
                 )
 
 
-def open_session(model: Path | bytes | ir.Model, options: SessionOptions = DEFAULT) -> Session:
+def open_session(model: "Path | bytes | ir.Model", options: SessionOptions = DEFAULT) -> Session:
     """A session for a file, for serialised bytes, or for a model in memory.
 
     Raises:
         ModelError: ONNX Runtime cannot execute the model.
         EnvironmentFault: an execution provider that this machine doesn't have.
     """
+    source: Path | bytes
     folder: TemporaryDirectory[str] | None = None
-    if isinstance(model, ir.Model):
-        source, folder = _materialise(model)
-    else:
+    if isinstance(model, Path | bytes):
         source = model
+    else:
+        # Imported here because the graph editor takes a second and 30 MB to import, which an
+        # agent on a small tier, that only ever opens files, does not have.
+        from tierwise.runtime.materialise import materialise  # noqa: PLC0415
+
+        source, folder = materialise(model)
     missing = set(options.providers) - set(ort.get_available_providers())
     if missing:
         raise EnvironmentFault(
@@ -191,36 +196,6 @@ def _options(options: SessionOptions) -> ort.SessionOptions:
         settings.enable_profiling = True
         settings.profile_file_prefix = options.profile_prefix
     return settings
-
-
-def _materialise(model: ir.Model) -> tuple[bytes | Path, TemporaryDirectory[str] | None]:
-    """Bytes where they fit a protobuf message, else a file with external data."""
-    weights = sum(
-        value.const_value.nbytes
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    )
-    if weights < _IN_MEMORY_BYTES:
-        return model_bytes(model), None
-    folder = TemporaryDirectory(prefix="tierwise-")
-    path = Path(folder.name) / "model.onnx"
-    ir.save(model, path, external_data="model.data")
-    return path, folder
-
-
-def model_bytes(model: ir.Model) -> bytes:
-    """The model as an ONNX file's content, its weights inside."""
-    external = any(
-        isinstance(value.const_value, ir.ExternalTensor)
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-    )
-    if external:
-        model = model.clone()
-        ir.external_data.load_to_model(model)
-    content: bytes = ir.to_proto(model).SerializeToString()
-    return content
 
 
 def _port(argument: ort.NodeArg) -> Port:

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from tierwise.data.postprocess import Postprocess
 from tierwise.data.preprocess import Preprocess
 from tierwise.errors import TierwiseError
-from tierwise.graph.load import load_model
 from tierwise.runtime.session import Session, SessionOptions, open_session
+from tierwise.serving.admission import check_model_file
 from tierwise.serving.artifacts import ArtifactCache, sha256_of
 from tierwise.serving.datatypes import BYTES, datatype_of
-from tierwise.serving.faults import BadRequest, NotFound, TooLarge
+from tierwise.serving.faults import BadRequest, NotFound
 from tierwise.serving.http_client import ConnectionPool
 from tierwise.serving.stage import NAME_PATTERN, NextHop, StageSpec
 from tierwise.serving.statistics import ModelStatistics
@@ -150,17 +150,12 @@ class Repository:
         """Serve a whole model from a file of this machine.
 
         Raises:
-            BadRequest, TooLarge, TierwiseError: it cannot be used.
+            Refusal: it cannot be used.
         """
         if not NAME_PATTERN.match(name):
             raise BadRequest(
                 f"{name!r:.200} cannot be a model's name: letters, digits and _ . @ + = % ~ - "
                 "only, no leading dot, no '..'."
-            )
-        if path.stat().st_size > self.cache.max_bytes:
-            raise TooLarge(
-                f"{path} has {path.stat().st_size} bytes; at most {self.cache.max_bytes} are "
-                "served. Raise it with --max-model."
             )
         spec = StageSpec(name=name, artifact=sha256_of(path), threads=self._threads)
         return self._serve(spec, path)
@@ -188,9 +183,10 @@ class Repository:
             providers=spec.providers,
             optimisation=spec.optimisation,
         )
+        check_model_file(
+            path, max_bytes=self.cache.max_bytes, allow_custom_operators=self._allow_custom
+        )
         try:
-            if not self._allow_custom:
-                load_model(path)  # refuses custom operators and external data that points outside
             session = open_session(path, options)
         except TierwiseError as error:
             raise BadRequest(f"Model {spec.name!r} cannot be loaded: {error}") from error

@@ -5,7 +5,8 @@ from tierwise.caveats import WarningKind
 from tierwise.errors import DataError
 from tierwise.operators.quantize import RECIPES, Calibration, Layout, Recipe, quantize
 from tierwise.quality.evaluate import evaluate, refer
-from tierwise.runtime.session import SessionOptions, model_bytes, open_session
+from tierwise.runtime.materialise import model_bytes
+from tierwise.runtime.session import SessionOptions, open_session
 from tierwise.testing.subjects import residual_classifier
 
 
