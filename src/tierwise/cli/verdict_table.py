@@ -1,0 +1,204 @@
+"""A recommendation in the terminal: the table of strategies, and the verdict under it."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tierwise.recommend.parts import PartGroup, by_group
+from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
+from tierwise.recommend.words import sweep_text, under
+
+# A table a condition up to this many; beyond, one line a condition says more.
+_MOST_TABLES = 2
+# A bar is full at this many times the fastest latency, so that one slow link does not flatten all.
+_FULL_BAR = 5.0
+# Glyphs differ as well as colours: a pipe, a printout or an eye may have no colours.
+_BARS = (
+    ("compute", "█", "cyan", (PartGroup.COMPUTE,)),
+    ("transfer", "▒", "yellow", (PartGroup.TRANSFER,)),
+    ("rest", "░", "bright_black", (PartGroup.PROCESSING, PartGroup.SERVING)),
+)
+_STATE_STYLE = "bright_black"
+
+
+def verdict_view(
+    recommendation: Recommendation, *, width: int = 80, every: bool = False
+) -> RenderableType:
+    """Everything to print: tables, legend, verdict.
+
+    Args:
+        recommendation: What to show.
+        width: Columns of the terminal.
+        every: A table for every condition, however many there are.
+    """
+    verdicts = recommendation.verdicts
+    shown: list[RenderableType] = []
+    if len(verdicts) <= _MOST_TABLES or every:
+        for verdict in verdicts:
+            title = under(verdict.condition).removeprefix("at ")
+            shown += [Text(title, style="bold"), strategy_table(recommendation, verdict, width), ""]
+        shown.append(_legend(recommendation))
+        text = recommendation.verdict
+    else:
+        shown += [_sweep_table(verdicts), ""]
+        shown.append(
+            Text("`--all` shows every strategy; `--when LINK=RATE` asks about one.", "bright_black")
+        )
+        text = sweep_text(recommendation)
+    shown += ["", Text("Verdict", style="bold")]
+    shown += [Padding(Text(part), (0, 0, 1, 2)) for part in text.split("\n\n")]
+    return Group(*shown)
+
+
+def strategy_table(
+    recommendation: Recommendation, verdict: ConditionVerdict, width: int = 80
+) -> Table:
+    """Every strategy under one condition, fastest first."""
+    wide = width >= 100
+    asked = not recommendation.requirement.empty
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bright_black", pad_edge=False)
+    table.add_column("", no_wrap=True, width=2)
+    table.add_column("where", no_wrap=True)
+    table.add_column("what", no_wrap=True, max_width=34 if wide else 10, overflow="ellipsis")
+    table.add_column("p50 ms", justify="right", no_wrap=True)
+    table.add_column("p95 ms", justify="right", no_wrap=True)
+    table.add_column(_metric(verdict), justify="right", no_wrap=True)
+    table.add_column("loss", justify="right", no_wrap=True)
+    if asked:
+        table.add_column("ok", justify="center", no_wrap=True)
+    table.add_column("breakdown", no_wrap=True, overflow="crop")
+    numbered = [a.latency.p50_s for a in verdict.strategies if a.latency is not None]
+    full_s = min(max(numbered), _FULL_BAR * min(numbered)) if numbered else 1.0
+    decimals = _decimals(numbered)
+    cells = 34 if wide else 15
+    for assessment in verdict.strategies:
+        cut = "".join(f"@{cut}" for cut in assessment.trial.strategy.cuts) if wide else ""
+        row: list[RenderableType] = [
+            _marks(verdict, assessment),
+            assessment.trial.strategy.placement,
+            f"{_what(assessment)}{cut}",
+            *_figures(assessment, decimals),
+        ]
+        if asked:
+            row.append(_meets(assessment))
+        row.append(_bar(assessment, full_s, cells))
+        table.add_row(*row, style=_row_style(verdict, assessment))
+    return table
+
+
+def _what(assessment: Assessment) -> str:
+    """Operator, with what tells it from others of a front: ``"QE-20%"``."""
+    strategy = assessment.trial.strategy
+    return strategy.operator.value + strategy.variant.removeprefix(strategy.operator.variant.value)
+
+
+def _metric(verdict: ConditionVerdict) -> str:
+    metrics = {a.quality.metric for a in verdict.strategies if a.quality is not None}
+    return metrics.pop() if len(metrics) == 1 else "quality"
+
+
+def _decimals(seconds: Sequence[float]) -> int:
+    """Enough digits for the smallest to show three."""
+    smallest_ms = min(seconds, default=1.0) * 1e3
+    return 2 if smallest_ms < 10 else 1 if smallest_ms < 100 else 0
+
+
+def _figures(assessment: Assessment, decimals: int) -> Iterable[str]:
+    latency, quality = assessment.latency, assessment.quality
+    if latency is None:
+        yield from ("·", "·")
+    else:
+        prefix = "" if latency.measured else "~"
+        yield f"{prefix}{latency.p50_s * 1e3:.{decimals}f}"
+        yield "·" if latency.p95_s is None else f"{latency.p95_s * 1e3:.{decimals}f}"
+    if quality is None:
+        yield from ("·", "·")
+    else:
+        yield f"{quality.value:.1f}"
+        yield "0" if abs(quality.loss) < 0.05 else f"{quality.loss:.1f}"
+
+
+def _marks(verdict: ConditionVerdict, assessment: Assessment) -> Text:
+    first = (
+        "★"
+        if assessment.id == verdict.recommended
+        else "≈"
+        if assessment.tied_with_best
+        else " "
+    )  # fmt: skip
+    return Text(first, "bold green").append("◆" if assessment.on_pareto_front else " ", "magenta")
+
+
+def _meets(assessment: Assessment) -> Text:
+    if assessment.unsuited:
+        return Text("!", "yellow")
+    signs = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
+    return Text(*signs[assessment.meets])
+
+
+def _row_style(verdict: ConditionVerdict, assessment: Assessment) -> str:
+    if assessment.id == verdict.recommended:
+        return "bold"
+    return "" if assessment.meets and not assessment.unsuited else "dim"
+
+
+def _bar(assessment: Assessment, full_s: float, cells: int) -> Text:
+    """The breakdown as a bar; where there are no numbers, why."""
+    if assessment.latency is None:
+        reason = assessment.trial.reason
+        state = assessment.trial.state.value
+        return Text(f"{state}: {reason}" if reason else state, _STATE_STYLE, overflow="ellipsis")
+    if not assessment.measured:
+        return Text("predicted", _STATE_STYLE)
+    grouped = by_group(assessment.breakdown_s)
+    bar = Text()
+    drawn, passed_s = 0, 0.0
+    for _, glyph, style, groups in _BARS:
+        passed_s += sum(grouped[group] for group in groups)
+        # Rounding the running total, and not each part, keeps the whole bar's length true.
+        end = min(round(passed_s / full_s * cells), cells)
+        bar.append(glyph * (end - drawn), style)
+        drawn = end
+    if passed_s > full_s * 1.001:
+        bar.right_crop(1)
+        bar.append("→", _STATE_STYLE)
+    return bar
+
+
+def _legend(recommendation: Recommendation) -> Text:
+    legend = Text(style="bright_black")
+    legend.append("★", "bold green").append(" recommended  ")
+    legend.append("≈", "bold green").append(" tied with the fastest  ")
+    legend.append("◆", "magenta").append(" Pareto front  ")
+    for name, glyph, style, _ in _BARS:
+        legend.append(glyph, style).append(f" {name}  ")
+    assessments = [a for verdict in recommendation.verdicts for a in verdict.strategies]
+    if any(a.latency is not None and not a.measured for a in assessments):
+        legend.append("~ predicted  ")
+    if any(a.measured and a.latency is not None and a.latency.p95_s is None for a in assessments):
+        legend.append("· too few samples  ")
+    return legend
+
+
+def _sweep_table(verdicts: Sequence[ConditionVerdict]) -> Table:
+    """One line a condition."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bright_black", pad_edge=False)
+    table.add_column("network", overflow="fold")
+    table.add_column("recommended", no_wrap=True, style="bold")
+    for name in ("p50 ms", "p95 ms", "loss"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("tied with")
+    choices = [v.choice.latency.p50_s for v in verdicts if v.choice and v.choice.latency]
+    decimals = _decimals(choices)
+    for verdict in verdicts:
+        choice = verdict.choice
+        if choice is None:
+            table.add_row(verdict.condition.id, Text("none meets it", "red"), "·", "·", "·", "")
+            continue
+        p50, p95, _, loss = _figures(choice, decimals)
+        tied = ", ".join(a.id for a in verdict.tied)
+        table.add_row(verdict.condition.id, choice.id, p50, p95, loss, tied)
+    return table

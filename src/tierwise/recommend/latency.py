@@ -1,0 +1,88 @@
+"""The latency of a trial in a few figures, no finer than its samples can back."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from tierwise.stats.median_interval import fewest_for_median, median_interval
+from tierwise.store.results import TrialResult, TrialState
+
+# A percentile is quoted where, with 99% confidence, at least one sample lies beyond it:
+# p90 needs 44 samples, p95 90, p99 459.
+_CONFIDENCE = 0.99
+# heuristic: a median of fewer samples than this is an anecdote; its interval is the full range.
+_FEWEST_FOR_MEDIAN = 5
+
+
+@dataclass(frozen=True)
+class LatencyFigure:
+    """Latency of one trial.
+
+    Attributes:
+        n: Number of samples; 0 where it was predicted.
+        p50_s: Median, or the predicted median.
+        low_s: Lower end of the median's 95% interval (of the predictor's, where predicted).
+        high_s: Upper end.
+        p95_s: 95th percentile; ``None`` where the samples do not back it.
+    """
+
+    n: int
+    p50_s: float
+    low_s: float
+    high_s: float
+    p95_s: float | None
+
+    @property
+    def measured(self) -> bool:
+        """Whether it comes from samples."""
+        return self.n > 0
+
+
+def samples_needed(percentile: float) -> int:
+    """How many samples back a percentile with 99% confidence; the median is quoted from 5.
+
+    Source: the chance that ``n`` independent samples all lie on the near side of the quantile
+    ``q`` is ``q ** n``, which must be at most 1%.
+    """
+    if percentile == 50:
+        return _FEWEST_FOR_MEDIAN
+    share = max(percentile, 100 - percentile) / 100
+    return math.ceil(math.log(1 - _CONFIDENCE) / math.log(share))
+
+
+def latency_figure(trial: TrialResult) -> LatencyFigure | None:
+    """The figures of ``trial``; ``None`` where it has neither samples nor a prediction."""
+    n = len(trial.latency_s)
+    if trial.state is TrialState.MEASURED and n:
+        low_s, high_s = median_range(trial.latency_s)
+        backed = n >= samples_needed(95)
+        p95_s = float(np.quantile(trial.latency_s, 0.95)) if backed else None
+        return LatencyFigure(n, float(np.median(trial.latency_s)), low_s, high_s, p95_s)
+    if trial.state is TrialState.PREDICTED and trial.predicted_s is not None:
+        low_s, median_s, high_s = trial.predicted_s
+        return LatencyFigure(0, median_s, low_s, high_s, None)
+    return None
+
+
+def median_range(samples: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Distribution-free 95% interval of the median; the full range where samples are too few."""
+    if len(samples) < fewest_for_median():
+        return float(samples.min()), float(samples.max())
+    interval = median_interval(samples)
+    return interval.low, interval.high
+
+
+def breakdown(trial: TrialResult) -> Mapping[str, float]:
+    """Seconds of each part of a typical request; they add up to about the median.
+
+    The mean of the requests in the middle half by latency: medians of parts do not add up, and
+    plain means follow a few slow requests.
+    """
+    if not len(trial.latency_s):
+        return {}
+    low, high = np.quantile(trial.latency_s, (0.25, 0.75))
+    middle = (trial.latency_s >= low) & (trial.latency_s <= high)
+    return {part: float(seconds[middle].mean()) for part, seconds in trial.parts_s.items()}

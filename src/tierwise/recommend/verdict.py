@@ -1,0 +1,129 @@
+"""From results and a requirement to a recommendation."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tierwise.caveats import ResultWarning
+from tierwise.errors import NotAStudyError, RequirementNotMet, TooFewSamples
+from tierwise.recommend.assess import assess, unsupported
+from tierwise.recommend.latency import samples_needed
+from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
+from tierwise.recommend.requirement import Requirement
+from tierwise.recommend.sweep import find_switches
+from tierwise.recommend.ties import against, compare_all
+from tierwise.recommend.words import condition_text, needed_changes, whole_text
+from tierwise.store.results import StudyResults
+from tierwise.tiers.topology import NetworkCondition
+
+
+def recommend(results: StudyResults, requirement: Requirement | None = None) -> Recommendation:
+    """Say which strategy to deploy, what it is tied with, and what to beware of.
+
+    Under every condition asked about: among the measured strategies that meet the requirement
+    (and are not INT8 slower than float) the fastest by median; of those that the samples cannot
+    tell from it (Wilcoxon by block, Holm over all that meet the requirement) the simplest. What
+    was only predicted is judged and shown, and never recommended.
+
+    Args:
+        results: Of a finished or half-finished study.
+        requirement: What is needed; ``None``: what the study file says.
+
+    Raises:
+        NotAStudyError: The study has no trial.
+        TooFewSamples: No trial has the samples that the required percentile needs.
+        UserError: No condition of the sweep is like ``requirement.when``.
+    """
+    asked = Requirement.from_mapping(results.requirement) if requirement is None else requirement
+    if not results.trials:
+        raise NotAStudyError(
+            f"The study {results.name!r} has no trial yet.", hint="`tierwise run` measures them."
+        )
+    verdicts = tuple(
+        _judge_condition(results, condition, asked)
+        for condition in asked.choose(results.conditions)
+    )
+    warnings = tuple(sorted(results.warnings, key=lambda w: _concerns(w, verdicts), reverse=True))
+    recommendation = Recommendation(
+        asked, results, verdicts, find_switches(verdicts), warnings, verdict=""
+    )
+    verdicts = tuple(
+        replace(verdict, text=condition_text(recommendation, verdict)) for verdict in verdicts
+    )
+    recommendation = replace(recommendation, verdicts=verdicts)
+    return replace(recommendation, verdict=whole_text(recommendation))
+
+
+def require_met(recommendation: Recommendation) -> None:
+    """Raise :class:`RequirementNotMet` unless some strategy meets the requirement everywhere."""
+    unmet = [v for v in recommendation.verdicts if v.recommended is None]
+    if not unmet:
+        return
+    where = "" if len(recommendation.verdicts) == 1 else f" at {unmet[0].condition.id}"
+    raise RequirementNotMet(
+        f"No strategy meets the requirement ({recommendation.requirement}){where}.",
+        hint=" ".join(needed_changes(recommendation.requirement, unmet[0])) or None,
+        requirement=recommendation.requirement,
+    )
+
+
+def _judge_condition(
+    results: StudyResults, condition: NetworkCondition, requirement: Requirement
+) -> ConditionVerdict:
+    judged = assess(results, condition, requirement)
+    if requirement.percentile is not None and unsupported(judged, requirement):
+        error = TooFewSamples(
+            f"p{requirement.percentile:g} of a trial's latency",
+            needed=samples_needed(requirement.percentile),
+            got=max(a.latency.n for a in judged if a.latency is not None),
+        )
+        error.hint = (
+            "Ask for a lower percentile (--latency p50=...), or measure more: raise `samples:` in"
+            " the study file and run it again."
+        )
+        raise error
+    measured = [a for a in judged if a.measured]
+    omnibus, comparisons = compare_all([a.trial for a in measured])
+    eligible = [a for a in measured if a.meets and not a.unsuited]
+    verdict = ConditionVerdict(condition, judged, None, None, omnibus, comparisons)
+    if not eligible:
+        return verdict
+    fastest = eligible[0]
+    rivals = against(fastest.trial, [a.trial for a in eligible[1:]])
+    rest = [a.trial for a in measured if a.id != fastest.id and a.id not in rivals]
+    others = against(fastest.trial, rest)
+    tied = {fastest.id} | {id_ for id_, c in rivals.items() if not c.told_apart}
+    marked = tuple(
+        replace(
+            a,
+            tied_with_best=a.id in tied,
+            against_best=rivals.get(a.id) or others.get(a.id),
+        )
+        for a in judged
+    )
+    choice = min((a for a in eligible if a.id in tied), key=_complexity)
+    return replace(verdict, strategies=marked, fastest=fastest.id, recommended=choice.id)
+
+
+def _complexity(assessment: Assessment) -> tuple[int, float, int, float]:
+    """What makes a strategy simpler: fewer segments, less loss, fewer operators; then speed."""
+    strategy = assessment.trial.strategy
+    operators = len(strategy.operator.value.replace("I", ""))
+    loss = round(max(assessment.loss or 0.0, 0.0), 1)
+    assert assessment.latency is not None
+    return len(strategy.tiers), loss, operators, assessment.latency.p50_s
+
+
+def _concerns(warning: ResultWarning, verdicts: Sequence[ConditionVerdict]) -> bool:
+    """Whether ``warning`` is about what is recommended, or about the whole study."""
+    return warning.subject == "" or any(
+        verdict.choice is not None and warning.subject in subjects_of(verdict.choice)
+        for verdict in verdicts
+    )
+
+
+def subjects_of(assessment: Assessment) -> frozenset[str]:
+    """Names that a warning about this strategy may carry: its id, variant, tiers and links."""
+    strategy = assessment.trial.strategy
+    return frozenset(
+        {strategy.id, strategy.variant, *strategy.tiers, *assessment.trial.wire_bytes, ""}
+    )

@@ -1,0 +1,271 @@
+"""A recommendation in sentences that an engineer would sign."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from tierwise.recommend.recommendation import (
+    Assessment,
+    ConditionVerdict,
+    Limit,
+    Miss,
+    Recommendation,
+    Switch,
+)
+from tierwise.recommend.requirement import Requirement
+from tierwise.store.results import StudyResults, TrialState
+from tierwise.tiers.topology import NetworkCondition
+from tierwise.units import format_bandwidth, format_duration
+
+# A sentence lists at most this many strategies; the table has them all.
+_MOST_LISTED = 3
+
+
+def whole_text(recommendation: Recommendation) -> str:
+    """The verdict under all conditions, the changes along the sweep first."""
+    verdicts = recommendation.verdicts
+    if len(verdicts) == 1:
+        return verdicts[0].text
+    return "\n\n".join([sweep_text(recommendation), *(verdict.text for verdict in verdicts)])
+
+
+def sweep_text(recommendation: Recommendation) -> str:
+    """What the sweep says: one choice throughout, or where it changes."""
+    verdicts = recommendation.verdicts
+    choices = {verdict.recommended for verdict in verdicts}
+    if choices == {None}:
+        return f"No strategy meets the requirement under any of the {len(verdicts)} conditions."
+    if len(choices) == 1:
+        return f"{next(iter(choices))} under all {len(verdicts)} network conditions."
+    lines = [switch_text(switch) for switch in recommendation.switches]
+    everywhere = set.intersection(
+        *({a.id for a in verdict.strategies if a.tied_with_best} for verdict in verdicts)
+    )
+    if everywhere:
+        one = min(everywhere)
+        lines.append(f"{one} is the fastest, or tied with it, under every condition.")
+    return " ".join(lines)
+
+
+def switch_text(switch: Switch) -> str:
+    """``"Between 10 and 50 Mbit/s on edge-cloud the choice changes from A to B."``."""
+    below, above = switch.below or "none", switch.above or "none"
+    where = f" ({switch.elsewhere})" if switch.elsewhere else ""
+    return (
+        f"Between {_rate(switch.low_bit_per_s)} and {_rate(switch.high_bit_per_s)} on"
+        f" {switch.link}{where} the choice changes from {below} to {above}."
+    )
+
+
+def _rate(bit_per_s: float) -> str:
+    return "unlimited" if np.isinf(bit_per_s) else format_bandwidth(bit_per_s)
+
+
+def condition_text(recommendation: Recommendation, verdict: ConditionVerdict) -> str:
+    """The verdict under one condition."""
+    choice = verdict.choice
+    where = under(verdict.condition)
+    if choice is None:
+        return " ".join(_nothing_meets(recommendation, verdict, where))
+    sentences = [
+        _what_and_how_fast(recommendation.requirement, choice, where),
+        _what_it_loses(recommendation.results, choice),
+        _compared_with(verdict, choice),
+        _ties(verdict, choice),
+        *_cautions(recommendation, verdict, choice),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def under(condition: NetworkCondition) -> str:
+    """``"at mobile-edge 200 Mbit/s, rtt 5 ms; edge-cloud 10 Mbit/s"``, or ``""`` without links."""
+    shapes = "; ".join(f"{name} {shape}" for name, shape in condition.shapes.items())
+    return f"at {shapes}" if shapes else ""
+
+
+def _what_and_how_fast(requirement: Requirement, choice: Assessment, where: str) -> str:
+    latency, strategy = choice.latency, choice.trial.strategy
+    assert latency is not None
+    title = strategy.operator.title.lower()
+    what = "the model as it is" if title == "identity" else title
+    asked = ""
+    if requirement.percentile not in {None, 50.0, 95.0}:
+        value_s = float(np.quantile(choice.trial.latency_s, (requirement.percentile or 0) / 100))
+        asked = f", p{requirement.percentile:g} is {format_duration(value_s)}"
+    tail = "" if latency.p95_s is None else f" and in {format_duration(latency.p95_s)} at p95"
+    place = " and ".join(strategy.tiers)
+    opening = f"Deploy {choice.id} ({what}, on {place})"
+    network = f"{where[0].upper()}{where[1:]} it" if where else "It"
+    return (
+        f"{opening}. {network} answers in {format_duration(latency.p50_s)} at the median"
+        f" (n={latency.n}, 95% interval {_interval(latency.low_s, latency.high_s)}){tail}{asked}."
+    )
+
+
+def _interval(low_s: float, high_s: float) -> str:
+    low, high = format_duration(low_s), format_duration(high_s)
+    same_unit = low.split(" ")[-1] == high.split(" ")[-1]
+    return f"{low.split(' ')[0]} to {high}" if same_unit else f"{low} to {high}"
+
+
+def _what_it_loses(results: StudyResults, choice: Assessment) -> str:
+    quality = choice.quality
+    if quality is None:
+        return "What it loses in quality was not evaluated."
+    truth = "" if quality.from_labels else ", with the original's output as the truth"
+    measured = f"{quality.metric} {quality.value:.1f} on {quality.n} inputs{truth}"
+    if abs(quality.loss) < 0.05:
+        return f"It loses nothing ({measured})."
+    verb = "loses" if quality.loss > 0 else "gains"
+    size = abs(quality.loss)
+    points = "point" if f"{size:.1f}" == "1.0" else "points"
+    original = results.quality.get("I")
+    before = "" if original is None else f", {original.value:.1f} before"
+    return f"It {verb} {size:.1f} {points} ({measured}{before})."
+
+
+def _compared_with(verdict: ConditionVerdict, choice: Assessment) -> str:
+    """Against the model as it is, in the same place or the place where that is fastest."""
+    originals = [
+        a
+        for a in verdict.strategies
+        if a.measured and a.trial.strategy.operator.value == "I" and a.id != choice.id
+    ]
+    if not originals or choice.latency is None:
+        return ""
+    best = originals[0]
+    assert best.latency is not None
+    ratio = best.latency.p50_s / choice.latency.p50_s
+    if choice.trial.strategy.operator.value == "I":
+        comparison = f"The next best place for it is {best.trial.strategy.placement}"
+    else:
+        comparison = f"The model as it is does best on {best.trial.strategy.placement}"
+    share = f"{ratio:.2f} times as long" if ratio >= 1 else f"{ratio:.0%} of that"
+    return f"{comparison}: {format_duration(best.latency.p50_s)}, {share}."
+
+
+def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
+    tied = verdict.tied
+    if not tied:
+        rivals = [a for a in verdict.strategies if a.against_best and a.meets and not a.unsuited]
+        if not rivals:
+            return "No other strategy meets the requirement."
+        runner_up = rivals[0]
+        comparison = runner_up.against_best
+        assert comparison is not None
+        slower = "" if comparison.ratio is None else f" is {comparison.ratio - 1:.1%} slower and"
+        return (
+            f"The next one, {runner_up.id},{slower} told apart from it (Wilcoxon by block,"
+            f" Holm-adjusted p {_p(comparison.p_holm)})."
+        )
+    names = _listed([a.id for a in tied])
+    text = f"{names} cannot be told apart from it (Wilcoxon by block, Holm, 5%)"
+    if choice.id != verdict.fastest:
+        text += f"; it is preferred for being simpler ({_why_simpler(verdict, choice)})"
+    return text + "."
+
+
+def _why_simpler(verdict: ConditionVerdict, choice: Assessment) -> str:
+    assert verdict.fastest is not None
+    fastest = verdict.get(verdict.fastest)
+    if len(choice.trial.strategy.tiers) < len(fastest.trial.strategy.tiers):
+        return "fewer segments"
+    if (choice.loss or 0.0) < (fastest.loss or 0.0) - 0.05:
+        return "less loss"
+    return "fewer operators"
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return "unknown"
+    return "below 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _cautions(
+    recommendation: Recommendation, verdict: ConditionVerdict, choice: Assessment
+) -> Iterable[str]:
+    faster = [
+        a
+        for a in verdict.strategies
+        if a.trial.state is TrialState.PREDICTED
+        and a.latency is not None
+        and choice.latency is not None
+        and a.latency.low_s < choice.latency.p50_s
+        and a.meets is not False
+    ]
+    if faster:
+        yield (
+            f"Predicted but not measured, {_listed([a.id for a in faster])} could be faster:"
+            " measure with `measure: all`."
+        )
+    slow = [a for a in verdict.strategies if a.unsuited]
+    if slow:
+        yield f"{_listed([a.id for a in slow])} left out: INT8 is no faster than float there."
+    strategy = choice.trial.strategy
+    subjects = {strategy.id, strategy.variant, *strategy.tiers, *choice.trial.wire_bytes, ""}
+    about = [w for w in recommendation.warnings if w.subject in subjects]
+    if about:
+        shown = "; ".join(
+            f"{w.kind.value}{f' ({w.subject})' if w.subject else ''}: {w.evidence}"
+            for w in about[:2]
+        )
+        more = f"; and {len(about) - 2} more" if len(about) > 2 else ""
+        yield f"Beware: {shown}{more}."
+
+
+def _nothing_meets(
+    recommendation: Recommendation, verdict: ConditionVerdict, where: str
+) -> Iterable[str]:
+    requirement = recommendation.requirement
+    place = f" {where}" if where else ""
+    if not any(a.measured for a in verdict.strategies):
+        yield f"Nothing was measured{place}, so nothing is recommended."
+        return
+    yield f"No strategy meets the requirement ({requirement}){place}."
+    yield from needed_changes(requirement, verdict)
+
+
+def needed_changes(requirement: Requirement, verdict: ConditionVerdict) -> tuple[str, ...]:
+    """What would have to give: for each limit, the strategy that misses only it, by the least."""
+    candidates = [a for a in verdict.strategies if a.measured and not a.unsuited]
+    sentences = []
+    for limit in Limit:
+        alone = [a for a in candidates if [m.limit for m in a.misses] == [limit]]
+        known = [a for a in alone if a.misses[0].value is not None]
+        if known:
+            nearest = min(known, key=lambda a: a.misses[0].excess)
+            sentences.append(_must_give(requirement, nearest, nearest.misses[0]))
+    unknown = [a for a in candidates if a.misses and a.meets is None]
+    if unknown:
+        sentences.append(f"{unknown[0].id} might meet it, but {unknown[0].misses[0].why}.")
+    if not sentences and candidates:
+        closest = min(candidates, key=lambda a: sum(m.excess for m in a.misses))
+        missed = " and ".join(
+            f"{m.limit.value} {m.figure(m.value)} of {m.figure(m.allowed)}"
+            if m.value is not None
+            else f"{m.limit.value}: {m.why}"
+            for m in closest.misses
+        )
+        sentences.append(f"The closest, {closest.id}, misses it in more than one way: {missed}.")
+    return tuple(sentences)
+
+
+def _must_give(requirement: Requirement, nearest: Assessment, miss: Miss) -> str:
+    assert miss.value is not None
+    needs, allowed = miss.figure(miss.value), miss.figure(miss.allowed)
+    if miss.limit is Limit.LATENCY:
+        return (
+            f"With p{requirement.percentile:g} at {needs} instead of {allowed}, {nearest.id} would."
+        )
+    if miss.limit is Limit.LOSS:
+        return f"With a loss of {needs} instead of {allowed}, {nearest.id} would."
+    return f"With {needs} of memory on a tier instead of {allowed}, {nearest.id} would."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``"a, b and c"``, cut after a few."""
+    if len(names) > _MOST_LISTED:
+        return f"{', '.join(names[:_MOST_LISTED])} and {len(names) - _MOST_LISTED} more"
+    if len(names) > 1:
+        return f"{', '.join(names[:-1])} and {names[-1]}"
+    return names[0]

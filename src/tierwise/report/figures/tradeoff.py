@@ -1,0 +1,122 @@
+"""Latency against quality, with the Pareto front."""
+
+import altair as alt
+
+from tierwise.recommend.recommendation import Recommendation
+from tierwise.report.figures.figure import SHOWN, Figure, Row, condition_choice
+from tierwise.report.names import short_names
+from tierwise.report.palette import VARIANTS
+
+
+def tradeoff_rows(recommendation: Recommendation) -> list[Row]:
+    """One row a strategy and condition that has a latency and a quality."""
+    names = short_names(trial.strategy for trial in recommendation.results.trials)
+    rows: list[Row] = []
+    for index, verdict in enumerate(recommendation.verdicts):
+        for a in verdict.strategies:
+            if a.latency is None or a.quality is None:
+                continue
+            rows.append(
+                {
+                    "condition": index,
+                    "strategy": a.id,
+                    "name": names[a.id],
+                    "variant": a.trial.strategy.operator.variant.value,
+                    "where": "split" if len(a.trial.strategy.tiers) > 1 else "one tier",
+                    "p50_ms": a.latency.p50_s * 1e3,
+                    "low_ms": a.latency.low_s * 1e3,
+                    "high_ms": a.latency.high_s * 1e3,
+                    "quality": a.quality.value,
+                    "loss": a.quality.loss,
+                    "state": "measured" if a.measured else "predicted",
+                    "front": a.on_pareto_front,
+                    "recommended": a.id == verdict.recommended,
+                }
+            )
+    return rows
+
+
+def tradeoff(recommendation: Recommendation) -> Figure | None:
+    """The chart; ``None`` where no strategy has both figures."""
+    rows = tradeoff_rows(recommendation)
+    if not rows:
+        return None
+    metric = next(iter(recommendation.results.quality.values())).metric
+    first = [row for row in rows if row["condition"] == rows[0]["condition"]]
+    front = ", ".join(str(row["strategy"]) for row in first if row["front"])
+    return Figure(
+        "tradeoff",
+        "Latency against quality",
+        "Further left is faster, further up is better. Nothing measured beats the strategies on"
+        " the line (the Pareto front). The bars are 95% intervals of the median; hollow points are"
+        " predicted, not measured.",
+        f"Scatter plot of median latency against {metric}. On the Pareto front: {front}.",
+        _draw(rows, metric, recommendation),
+        rows,
+    )
+
+
+def _draw(rows: list[Row], metric: str, recommendation: Recommendation) -> alt.LayerChart:
+    base = alt.Chart(alt.Data(values=rows)).transform_filter(SHOWN)
+    latencies = [float(str(row["p50_ms"])) for row in rows]
+    # heuristic: beyond a factor of 12 a linear axis pushes the fast ones into its corner.
+    scale = alt.Scale(
+        type="log" if max(latencies) > 12 * min(latencies) else "linear", zero=False, nice=True
+    )
+    x = alt.X("p50_ms:Q", title="median latency, ms", scale=scale)
+    y = alt.Y(
+        "quality:Q", title=f"{metric}, points", scale=alt.Scale(zero=False, nice=True, padding=12)
+    )
+    colour = alt.Color(
+        "variant:N",
+        title=None,
+        scale=alt.Scale(domain=list(VARIANTS), range=[f"--c-{v}" for v in VARIANTS]),
+        legend=alt.Legend(labelExpr=_VARIANT_WORDS),
+    )
+    shape = alt.Shape(
+        "where:N",
+        title=None,
+        scale=alt.Scale(domain=["one tier", "split"], range=["circle", "diamond"]),
+    )
+    tooltip = [
+        alt.Tooltip("strategy:N"),
+        alt.Tooltip("p50_ms:Q", format=".3~g", title="median, ms"),
+        alt.Tooltip("quality:Q", format=".1f", title=metric),
+        alt.Tooltip("loss:Q", format=".1f", title="loss, points"),
+        alt.Tooltip("state:N"),
+    ]
+    on_front = base.transform_filter("datum.front")
+    line = on_front.mark_line(
+        interpolate="step-after", color="--accent", strokeWidth=1.5, strokeDash=[5, 4]
+    ).encode(x, y)
+    spread = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(
+        alt.X("low_ms:Q", scale=scale), y, alt.X2("high_ms:Q"), colour
+    )
+    points = base.mark_point(size=110, strokeWidth=2, opacity=0.9).encode(
+        x,
+        y,
+        colour,
+        shape,
+        tooltip=tooltip,
+        fill=alt.condition(
+            "datum.state === 'measured'",
+            alt.Color("variant:N", scale=colour["scale"], legend=None),
+            alt.value("transparent"),
+        ),
+    )
+    ring = base.transform_filter("datum.recommended").mark_point(
+        size=420, stroke="--accent", strokeWidth=2, filled=False, opacity=1
+    ).encode(x, y)  # fmt: skip
+    names = on_front.mark_text(align="left", dx=12, dy=-10).encode(x, y, text="name:N")
+    layers = [line, spread, ring, points, names]
+    limit = recommendation.requirement.max_loss
+    original = recommendation.results.quality.get("I")
+    if limit is not None and original is not None:
+        floor = alt.Chart(alt.Data(values=[{"quality": original.value - limit}]))
+        layers.insert(
+            0, floor.mark_rule(color="--quiet", strokeDash=[2, 3]).encode(alt.Y("quality:Q"))
+        )
+    return alt.layer(*layers).add_params(condition_choice()).properties(height=360)
+
+
+_VARIANT_WORDS = "{'I': 'as it is', 'Q': 'quantized', 'E': 'early exit', 'QE': 'both'}[datum.label]"
