@@ -1,0 +1,140 @@
+"""Compare groups of samples from any CSV file: which differ, by how much, how surely."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich import box
+from rich.table import Table as RichTable
+
+from tierwise.cli.terminal import terminal
+from tierwise.errors import UserError
+from tierwise.stats.analysis import Analysis, Comparison, analyze
+from tierwise.stats.omnibus import Omnibus
+from tierwise.stats.samples_file import SampleTable, read_samples
+from tierwise.stats.tables import Table, format_cell, tabulate
+from tierwise.stats.write_tables import SUFFIXES, write_tables
+
+_WIDE = 110
+# A screen or two; the files have them all.
+_MOST_PAIRS_SHOWN = 40
+
+
+def command(
+    file: Path,
+    /,
+    *,
+    group: str,
+    value: str,
+    block: str | None = None,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    format: Literal["text", "csv", "latex"] | None = None,  # noqa: A002 - the flag's name
+    json: bool = False,
+) -> None:
+    """Compare groups of samples from any CSV file: which differ, by how much, how surely.
+
+    Works on anybody's numbers: one row a sample, a header, `.csv` or `.csv.gz`. Shapiro-Wilk,
+    Kruskal-Wallis, Conover's post hoc test with Holm's correction, Cliff's delta; with `--block`
+    also Friedman and its post hoc test, which see only differences within a block.
+
+    Example: `tierwise analyze latencies.csv --group tier,operator --value seconds --block image`
+
+    Args:
+        file: The samples.
+        group: Columns that make a group, separated by commas.
+        value: Column of the samples.
+        block: Column that says which samples belong together, such as the input.
+        out: Folder to write `summary`, `omnibus` and `pairwise` into, one file each.
+        format: How to print or write the tables; text by default, CSV into a folder.
+        json: Print everything as JSON.
+    """
+    if json and format is not None:
+        raise UserError("--json and --format ask for two formats.", hint="Leave one of them out.")
+    columns = [name.strip() for name in group.split(",") if name.strip()]
+    samples = read_samples(file, group=columns, value=value.strip(), block=block)
+    blocks = dict(zip(samples.names, samples.blocks.values(), strict=True)) if block else None
+    analysis = analyze(dict(zip(samples.names, samples.groups.values(), strict=True)), blocks)
+    tables = tabulate(analysis, samples.group_columns, list(samples.groups))
+    if out is not None:
+        paths = write_tables(tables, out, format or "csv")
+        terminal.say(f"Wrote {', '.join(path.name for path in paths)} into {out}.")
+    if json:
+        content: dict[str, object] = {table.name: table.records() for table in tables}
+        terminal.json({**content, "notes": list(analysis.notes)})
+    elif out is not None:
+        return
+    elif format in {"csv", "latex"}:
+        render = SUFFIXES[format][1]
+        terminal.out.file.write("\n".join(render(table) for table in tables))
+    else:
+        _show(analysis, samples, tables)
+
+
+def _show(analysis: Analysis, samples: SampleTable, tables: tuple[Table, ...]) -> None:
+    """Print what a person wants to know first; the files have every column."""
+    terminal.out.print(_summary(tables[0], samples))
+    for test in analysis.omnibus:
+        terminal.out.print(_sentence(test))
+    terminal.out.print()
+    if analysis.block_pairs:  # what sees only differences within a block is what to decide by
+        terminal.out.print(_pairs("Pairs of groups, within blocks", analysis.block_pairs))
+    elif analysis.pairs:
+        terminal.out.print(_pairs("Pairs of groups", analysis.pairs))
+    notes = list(analysis.notes)
+    if len(analysis.pairs) > _MOST_PAIRS_SHOWN:
+        more = len(analysis.pairs) - _MOST_PAIRS_SHOWN
+        notes.append(f"{more} more pairs are not shown: write all with -o DIR.")
+    for note in notes:
+        terminal.out.print(f"[yellow]Note:[/] {note}")
+
+
+def _summary(table: Table, samples: SampleTable) -> RichTable:
+    wide = terminal.out.width >= _WIDE
+    figures = ["n", "median", "mean", "std", "p95", "shapiro_p"]
+    if wide:
+        figures = ["n", "min", "median", "mean", "max", "std", "p95", "shapiro_w", "shapiro_p"]
+    shown = RichTable(box=box.SIMPLE_HEAD, title=samples.value_column, title_justify="left")
+    for column in samples.group_columns:
+        shown.add_column(column, overflow="fold")
+    for column in figures:
+        shown.add_column(column.replace("_", " "), justify="right", no_wrap=True)
+    for record in table.records():
+        shown.add_row(*(format_cell(record[name]) for name in [*samples.group_columns, *figures]))
+    return shown
+
+
+def _sentence(test: Omnibus) -> str:
+    unit = "blocks" if test.test == "friedman" else "samples"
+    name = test.test.title()
+    verdict = "the groups differ" if test.p < 0.05 else "no difference between the groups shows"
+    return (
+        f"[bold]{name}[/]: {test.statistic:.6g} over {test.k} groups and {test.n} {unit}, "
+        f"p = {_p(test.p, test.log10_p)}: {verdict}."
+    )
+
+
+def _pairs(title: str, pairs: tuple[Comparison, ...]) -> RichTable:
+    shown = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    shown.add_column("a", overflow="fold")
+    shown.add_column("b", overflow="fold")
+    shown.add_column("p (Holm)", justify="right", no_wrap=True)
+    shown.add_column("delta", justify="right", no_wrap=True)
+    shown.add_column("effect", no_wrap=True)
+    for pair in pairs[:_MOST_PAIRS_SHOWN]:
+        style = "" if pair.p_holm < 0.05 else "dim"
+        shown.add_row(
+            pair.a,
+            pair.b,
+            "< 1e-300" if pair.p_holm < 1e-300 else f"{pair.p_holm:.2g}",
+            f"{pair.cliffs_delta:+.3f}",
+            pair.magnitude.value,
+            style=style,
+        )
+    return shown
+
+
+def _p(p: float, log10_p: float) -> str:
+    """A p-value that fits its column, also where it underflows."""
+    if p >= 1e-300:
+        return f"{p:.2g}"
+    return "0" if log10_p == float("-inf") else f"10^{log10_p:.1f}"

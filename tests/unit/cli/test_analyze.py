@@ -1,0 +1,73 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tierwise.cli.analyze import command
+from tierwise.errors import UserError
+
+ROWS = [
+    f"edge,{op},{image},{1 + shift + image % 7 / 10}"
+    for op, shift in (("I", 0.0), ("Q", 0.05), ("QE", 2.0))
+    for image in range(40)
+]
+
+
+@pytest.fixture
+def latencies(tmp_path):
+    path = tmp_path / "latencies.csv"
+    path.write_text("tier,operator,image,seconds\n" + "\n".join(ROWS) + "\n")
+    return path
+
+
+def test_a_person_sees_which_groups_differ(latencies, capsys):
+    command(latencies, group="tier, operator", value="seconds", block="image")
+    shown = capsys.readouterr().out
+    assert "Kruskal-Wallis" in shown
+    assert "Friedman" in shown
+    assert "large" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_json_holds_every_table_and_nothing_else(latencies, capsys):
+    command(latencies, group="tier,operator", value="seconds", json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert list(shown) == ["summary", "omnibus", "pairwise", "notes"]
+    assert shown["pairwise"][1]["b"] == "edge/QE"
+    assert shown["pairwise"][1]["magnitude"] == "large"
+
+
+def test_a_folder_gets_one_file_a_table(latencies, tmp_path, capsys):
+    out = tmp_path / "out"
+    command(latencies, group="operator", value="seconds", out=out, format="latex")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "omnibus.tex", "pairwise.tex", "summary.tex",
+    ]  # fmt: skip
+    assert capsys.readouterr().out == ""
+
+
+def test_two_formats_at_once_and_a_file_for_a_folder_are_refused(latencies):
+    with pytest.raises(UserError, match="two formats"):
+        command(latencies, group="operator", value="seconds", json=True, format="csv")
+    with pytest.raises(UserError, match=r"is a file.*-o DIR"):
+        command(latencies, group="operator", value="seconds", out=latencies)
+
+
+@pytest.mark.slow
+def test_bad_input_exits_with_2_and_says_where(latencies):
+    with latencies.open("a") as file:
+        file.write("edge,I,40,soon\n")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tierwise", "analyze", str(latencies)),
+            *("--group", "tier", "--value", "seconds"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Line 122 of latencies.csv has 'soon'" in done.stderr
+    assert "Traceback" not in done.stderr
