@@ -23,6 +23,9 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 # 3x3 convolution over 128 channels still takes under a second.
 _ROWS_PER_FEATURE = 12
 _MOST_FEATURES = 2400
+# heuristic: more inputs than this lower the loss less than they cost time.
+_FIT_INPUTS = 128
+_HELD_OUT_INPUTS = 64
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Compensation:
 
 def outputs_of(model: ir.Model, feeds: Sequence[Feeds], options: SessionOptions) -> list[Feeds]:
     """Outputs of ``model`` for every input."""
-    session = open_session(model, options)
-    return [session.run(feed) for feed in feeds]
+    with open_session(model, options) as session:
+        return [session.run(feed) for feed in feeds]
 
 
 def compensate(
@@ -75,6 +78,7 @@ def compensate(
         seed: Of the sample of rows.
         progress: Told of every node.
     """
+    fit, held_out = fit[:_FIT_INPUTS], held_out[:_HELD_OUT_INPUTS]
     truth = outputs_of(original, held_out, options)
     plain = float(divergence(truth, outputs_of(shortened, held_out, options)).mean())
     best, current = plain, shortened
@@ -82,10 +86,10 @@ def compensate(
     anchors = [
         a for a in find_anchors(original, shortened, exits) if a.linear.features <= _MOST_FEATURES
     ]
+    wanted = _wanted(original, anchors, fit, options, seed)
     with progress.task("Compensate skipped blocks", len(anchors)) as task:
-        for index, anchor in enumerate(anchors):
-            rng = np.random.default_rng([seed, index])
-            step = _best_step(*_rows(original, current, anchor, fit, options=options, rng=rng))
+        for anchor, rows in zip(anchors, wanted, strict=True):
+            step = _best_step(*_lacking(current, anchor, rows, fit, options))
             if step is not None:
                 candidate = current.clone()
                 replace_weights(candidate, anchor.linear, *step)
@@ -114,31 +118,56 @@ def _best_step(x: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndar
     return best
 
 
-def _rows(
+@dataclass(frozen=True)
+class _Wanted:
+    """What the original gives at an anchor, at a sample of positions of every input."""
+
+    positions: list[np.ndarray]
+    rows: list[np.ndarray]
+
+
+def _wanted(
     original: ir.Model,
+    anchors: Sequence[Anchor],
+    fit: Sequence[Feeds],
+    options: SessionOptions,
+    seed: int,
+) -> list[_Wanted]:
+    """The original's rows for every anchor, in one pass over the inputs."""
+    found = [_Wanted([], []) for _ in anchors]
+    generator = np.random.default_rng(seed)
+    with open_session(_tap(original, [anchor.target for anchor in anchors]), options) as session:
+        for feed in fit:
+            outputs = session.run(feed)
+            for anchor, wanted in zip(anchors, found, strict=True):
+                target, linear = outputs[anchor.target], anchor.linear
+                total = linear.positions(target.shape)
+                per_input = max(1, -(-linear.features * _ROWS_PER_FEATURE // len(fit)))
+                at = generator.choice(total, size=min(total, per_input), replace=False)
+                wanted.positions.append(at)
+                wanted.rows.append(linear.targets(target, at))
+    return found
+
+
+def _lacking(
     current: ir.Model,
     anchor: Anchor,
+    wanted: _Wanted,
     fit: Sequence[Feeds],
-    *,
     options: SessionOptions,
-    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs of the anchor's node, and what its output lacks, at a sample of positions."""
+    """Inputs of the anchor's node as rows, and what its output lacks there."""
     linear = anchor.linear
     here = [linear.input_name, linear.output_name, *([anchor.shortcut] if anchor.shortcut else [])]
-    session = open_session(_tap(current, here), options)
-    reference = open_session(_tap(original, [anchor.target]), options)
-    per_input = max(1, -(-linear.features * _ROWS_PER_FEATURE // len(fit)))
     rows, residuals = [], []
-    for feed in fit:
-        got, wanted = session.run(feed), reference.run(feed)[anchor.target]
-        total = linear.positions(wanted.shape)
-        at = rng.choice(total, size=min(total, per_input), replace=False)
-        residual = linear.targets(wanted, at) - linear.targets(got[linear.output_name], at)
-        if anchor.shortcut:
-            residual = residual - linear.targets(got[anchor.shortcut], at)
-        rows.append(linear.rows(got[linear.input_name], at))
-        residuals.append(residual)
+    with open_session(_tap(current, here), options) as session:
+        for feed, at, target in zip(fit, wanted.positions, wanted.rows, strict=True):
+            got = session.run(feed)
+            residual = target - linear.targets(got[linear.output_name], at)
+            if anchor.shortcut:
+                residual = residual - linear.targets(got[anchor.shortcut], at)
+            rows.append(linear.rows(got[linear.input_name], at))
+            residuals.append(residual)
     return np.concatenate(rows), np.concatenate(residuals)
 
 
