@@ -1,0 +1,90 @@
+"""Real models with labelled data, and big architectures to measure with."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.table import Table
+
+from tierwise.cli.terminal import terminal
+from tierwise.zoo.efficientnet_lite import SCALES
+from tierwise.zoo.export import export as export_from_zoo
+from tierwise.zoo.random_networks import ARCHITECTURES
+from tierwise.zoo.subjects import subjects
+
+app = App(name="zoo", help="Real models with labelled data, and big architectures to measure with.")
+
+
+@app.command(name="list")
+def list_(*, json: bool = False) -> None:
+    """Show what `tierwise zoo export` can write.
+
+    Args:
+        json: Print JSON.
+    """
+    rows = [
+        {
+            "name": info.name,
+            "task": info.task,
+            "what": info.summary,
+            "weights": "trained, comes with Tierwise",
+            "quality": f"{info.metric} {info.value:.1f}",
+            "images": info.images,
+            "licence": info.licence,
+        }
+        for info in subjects()
+    ]
+    rows += [
+        {
+            "name": name,
+            "task": "classification",
+            "what": f"ImageNet at {scale.side}x{scale.side}, 1000 classes",
+            "weights": "trained, needs `pip install 'tierwise[zoo]'`",
+            "quality": "",
+            "images": 0,
+            "licence": "Apache-2.0",
+        }
+        for name, scale in SCALES.items()
+    ]
+    rows += [
+        {
+            "name": name,
+            "task": "any",
+            "what": "an architecture of the study (arXiv 2403.17154)",
+            "weights": "random, needs --random-weights",
+            "quality": "",
+            "images": 0,
+            "licence": "Apache-2.0",
+        }
+        for name in ARCHITECTURES
+    ]
+    if json:
+        terminal.json(rows)
+        return
+    table = Table("name", "task", "what", "weights", "quality", "images", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(str(row[key] or "") for key in
+                        ("name", "task", "what", "weights", "quality", "images")))  # fmt: skip
+    terminal.out.print(table)
+    terminal.say("Write one with `tierwise zoo export NAME -o DIR`; licences: docs/zoo.md.")
+
+
+@app.command
+def export(
+    name: str,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    random_weights: bool = False,
+) -> None:
+    """Write a model of the zoo with a study file, and its data where it has some.
+
+    Args:
+        name: As `tierwise zoo list` shows it.
+        out: Folder to write to; left out: a folder of that name here.
+        random_weights: Agree to weights that mean nothing (the study's big architectures).
+    """
+    study = export_from_zoo(
+        name, out or Path(name), random_weights=random_weights, progress=terminal
+    )
+    terminal.out.print(str(study), soft_wrap=True, markup=False)
+    terminal.say(f"Run it with `tierwise run {study} -o DIR`.")
