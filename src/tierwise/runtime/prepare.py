@@ -206,7 +206,11 @@ def _given_sizes(values: list[ir.Value], shapes: Mapping[str, tuple[int, ...]]) 
                 hint="Only sizes shown as ? can be chosen.",
                 tensor=name,
             )
-        given |= {_symbol(value, axis): shape[axis] for axis in _free_axes(value)}
+        for axis in _free_axes(value):
+            # Exporters reuse one symbol for height and width, so the place decides, and the
+            # symbol counts only for inputs of which nothing was said.
+            given[_place(value, axis)] = shape[axis]
+            given.setdefault(_symbol(value, axis), shape[axis])
     return given
 
 
@@ -244,12 +248,18 @@ def _symbol(value: ir.Value, axis: int) -> str:
     assert value.shape is not None
     size = value.shape[axis]
     named = size.value if isinstance(size, ir.SymbolicDim) else None
-    return named or f"{value.name}[{axis}]"
+    return named or _place(value, axis)
+
+
+def _place(value: ir.Value, axis: int) -> str:
+    return f"{value.name}[{axis}]"
 
 
 def _made_up(value: ir.Value, sizes: Mapping[str, int]) -> np.ndarray:
     shape = [
-        size if isinstance(size, int) else sizes[_symbol(value, axis)]
+        size
+        if isinstance(size, int)
+        else sizes.get(_place(value, axis)) or sizes[_symbol(value, axis)]
         for axis, size in enumerate(value.shape or ())
     ]
     dtype = np.dtype(numpy_dtype(value) or "float32")
