@@ -17,6 +17,11 @@ from tierwise.runtime.prepare import prepare
 from tierwise.runtime.session import Optimisation, SessionOptions, open_session
 
 pytestmark = [pytest.mark.foreign, pytest.mark.slow]
+# All tests of a model in one process, which prepares it once.
+MODELS = [
+    pytest.param(model, id=model.name, marks=pytest.mark.xdist_group(model.name))
+    for model in FOREIGN
+]
 
 # Cuts that one chain crosses. Every listed cut is in exactly one chain, so all of them are crossed
 # at the price of building the model once a chain rather than once a cut.
@@ -53,12 +58,13 @@ def prepared(model: ForeignModel) -> tuple[Graph, Arrays, tuple[Cut, ...]]:
     return graph, feeds, cuts
 
 
-@pytest.mark.parametrize("model", FOREIGN, ids=lambda model: model.name)
-def test_every_listed_cut_gives_segments_that_are_the_whole(model: ForeignModel) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_segments_of_listed_cuts_chained_are_the_whole_bit_for_bit(model: ForeignModel) -> None:
     graph, feeds, cuts = prepared(model)
     with open_session(graph.model, SessionOptions(optimisation="none")) as session:
         whole = session.run(feeds)
     crossed = 0
+    cuts = cuts[:: model.every]
     for chain in chains(cuts):
         result = run_chain(split(graph, chain), feeds, "none")
         crossed += len(chain)
@@ -68,7 +74,7 @@ def test_every_listed_cut_gives_segments_that_are_the_whole(model: ForeignModel)
     assert crossed == len(cuts)
 
 
-@pytest.mark.parametrize("model", FOREIGN, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", MODELS)
 def test_with_optimisations_on_segments_stay_within_the_tolerance(model: ForeignModel) -> None:
     graph, feeds, cuts = prepared(model)
     with open_session(graph.model) as session:
@@ -78,7 +84,7 @@ def test_with_optimisations_on_segments_stay_within_the_tolerance(model: Foreign
         assert_close(run_chain(split(graph, chain), feeds, "all"), whole)
 
 
-@pytest.mark.parametrize("model", FOREIGN, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", MODELS)
 def test_the_simplified_model_still_computes_what_the_file_does(model: ForeignModel) -> None:
     graph, feeds, cuts = prepared(model)
     with open_session(model.path(), SessionOptions(optimisation="none")) as session:
@@ -89,7 +95,11 @@ def test_the_simplified_model_still_computes_what_the_file_does(model: ForeignMo
 
 
 @pytest.mark.parametrize(
-    ("name", "blocks"), [("opennsfw", 12), ("minilm", 6), ("minilm-int8", 12), ("silero-vad", 0)]
+    ("name", "blocks"),
+    [
+        pytest.param(name, blocks, marks=pytest.mark.xdist_group(name))
+        for name, blocks in (("opennsfw", 12), ("minilm", 6), ("minilm-int8", 12), ("nudenet", 6))
+    ],
 )
 def test_blocks_of_foreign_models_are_found_and_can_be_skipped(name: str, blocks: int) -> None:
     (model,) = (model for model in FOREIGN if model.name == name)

@@ -15,8 +15,9 @@ from tierwise.predict.dataflow import DataFlow
 
 # heuristic: rounds of the price search in each sub-problem; more tighten the bound little.
 _PRICE_ROUNDS = 6
-# heuristic: sub-problems before giving up the proof; each costs a few minimum cuts.
-_MOST_SUBPROBLEMS = 300
+# Sub-problems before giving up the proof; each costs up to seven minimum cuts. A ResNet-50 on
+# three tiers with tight limits needed 46 and 71.
+_MOST_SUBPROBLEMS = 150
 # Bounds within this share of the best answer count as equal: far below what can be measured.
 _PROOF_GAP = 1e-6
 
@@ -62,6 +63,9 @@ def within_memory(flow: DataFlow, costs: PlacementCosts, limits: PlacementLimits
         RequirementNotMet: no placement fits (proven, or none was found).
     """
     search = _Search(flow, costs, limits)
+    needed = sum(limits.memory_bytes.get(node, 0) for node in flow.nodes)
+    if needed > search.most.sum():
+        raise _does_not_fit("No placement", needed, limits)
     order = count()
     waiting: list[tuple[float, int, _Fixed, np.ndarray]] = [
         (0.0, next(order), {}, np.zeros(costs.tiers))
@@ -78,12 +82,8 @@ def within_memory(flow: DataFlow, costs: PlacementCosts, limits: PlacementLimits
     else:
         bound_s = search.best_s
     if search.best is None:
-        proven = "No placement" if not waiting else f"None of {solved} placements tried"
-        raise RequirementNotMet(
-            f"{proven} fits the tiers' memory: {sum(limits.memory_bytes.values())} bytes are "
-            f"needed, the limits are {list(limits.most_bytes)}.",
-            hint="Raise a tier's `memory:`, or quantize the model.",
-        )
+        what = "No placement" if not waiting else f"None of {solved} placements tried"
+        raise _does_not_fit(what, needed, limits)
     bound_s = min(bound_s, search.best_s)
     return Placement(
         tier_of=search.best,
@@ -91,6 +91,14 @@ def within_memory(flow: DataFlow, costs: PlacementCosts, limits: PlacementLimits
         bound_s=bound_s,
         proven_optimal=bound_s >= search.best_s * (1 - _PROOF_GAP),
         resolution_s=search.resolution_s,
+    )
+
+
+def _does_not_fit(what: str, needed: int, limits: PlacementLimits) -> RequirementNotMet:
+    return RequirementNotMet(
+        f"{what} fits the tiers' memory: {needed} bytes are needed, the limits are "
+        f"{list(limits.most_bytes)}.",
+        hint="Raise a tier's `memory:`, or quantize the model.",
     )
 
 

@@ -59,7 +59,7 @@ def prepare(
         model = _load(source)
         task.advance(note="simplifying")
         if simplify:
-            model = _simplify(model)
+            model = _simplify(model, source)
         _tidy(model)
         task.advance(note="shapes")
         notes: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ def _tidy(model: ir.Model) -> None:
     passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
 
 
-def _simplify(model: ir.Model) -> ir.Model:
+def _simplify(model: ir.Model, source: Path | str | bytes | ir.Model) -> ir.Model:
     """The same model with constants folded, by ONNX Runtime's basic level.
 
     Basic rewrites give standard operators only, and they are what every session does anyway, so
@@ -123,7 +123,12 @@ def _simplify(model: ir.Model) -> ir.Model:
         settings.optimized_model_filepath = str(path)
         settings.log_severity_level = 4
         try:
-            ort.InferenceSession(model_bytes(model), settings, providers=["CPUExecutionProvider"])
+            content = model_bytes(model) if isinstance(source, ir.Model) else source
+            ort.InferenceSession(
+                str(content) if isinstance(content, Path) else content,
+                settings,
+                providers=["CPUExecutionProvider"],
+            )
         except ORT_ERRORS as exc:
             raise ModelError(
                 f"ONNX Runtime cannot execute the model: {str(exc).strip().splitlines()[0]}",
