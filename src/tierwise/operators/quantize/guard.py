@@ -93,6 +93,7 @@ def leave_in_float(
     recipe: Recipe,
     ranking: Sequence[tuple[str, ...]],
     *,
+    most: int,
     loss_of: Callable[[bytes], float],
     max_loss: float,
     deadline_s: float,
@@ -102,6 +103,15 @@ def leave_in_float(
     Doubles the number of groups until the budget is met, then bisects: about 2 log2(n)
     evaluations for the n-th. Takes the loss to fall as more nodes are left in float; where it
     does not, the answer still meets the budget but may leave more nodes than needed.
+
+    Args:
+        builder: Of the model.
+        recipe: The recipe that loses too much.
+        ranking: From :func:`rank_nodes`.
+        most: The most groups that may be left in float.
+        loss_of: Points lost by a model on held-out data.
+        max_loss: The budget.
+        deadline_s: Of ``time.monotonic()``.
 
     Returns:
         ``None`` where only fp32 would meet the budget, or the deadline came first.
@@ -123,9 +133,9 @@ def leave_in_float(
 
     enough, too_few = 1, 0
     while best is None:
-        if time.monotonic() > deadline_s or too_few >= len(ranking) - 1:
+        if time.monotonic() > deadline_s or too_few >= most:
             return None
-        enough = min(enough, len(ranking) - 1)
+        enough = min(enough, most)
         best = attempt(enough)
         if best is None:
             too_few, enough = enough, enough * 2

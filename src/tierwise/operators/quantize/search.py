@@ -10,6 +10,7 @@ from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.data.source import Dataset
 from tierwise.errors import DataError
 from tierwise.graph.analysis import Graph
+from tierwise.operators.held_out import check_max_loss, hold_out
 from tierwise.operators.quantize.build import (
     Builder,
     CannotQuantize,
@@ -30,8 +31,6 @@ from tierwise.runtime.prepare import prepare
 MIN_GAIN = 0.03
 # heuristic: recipes whose latencies differ by less are tied; the loss, then the order decides.
 _TIE = 0.05
-# heuristic: ranges settle after some dozens of inputs; the rest is worth more for judging.
-_MOST_FIT_INPUTS = 64
 # Operators with 8-bit kernels that pay; without one of them there is nothing to gain.
 _WORTHWHILE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # Protobuf stops at 2 GiB, and so does the quantizer.
@@ -113,12 +112,13 @@ def quantize(
             "Quantization needs calibration inputs, and there are none.",
             hint="Give some dozens: `calibration: 64` in the study file, or --calibration DIR.",
         )
+    check_max_loss(max_loss)
     if not recipes:
         raise DataError("There is no recipe to try; at least one is required.")
     obstacle = _obstacle(graph)
     if obstacle:
         return _kept(graph, name, obstacle, "Nothing to do: fp32 is deployed.")
-    fit, held_out = _split(calibration, seed)
+    fit, held_out = hold_out(calibration, seed)
     feeds = [fit.feeds(index) for index in range(len(fit))]
     try:
         builder = Builder(graph, feeds)
@@ -154,16 +154,6 @@ def _obstacle(graph: Graph) -> str:
 def _kept(graph: Graph, name: str, why: str, advice: str) -> QuantizedVariant:
     caveat = ResultWarning(WarningKind.INT8_SLOWER, name, f"Kept fp32: {why}.", advice)
     return QuantizedVariant(name, graph, (f"kept fp32: {why}",), (caveat,))
-
-
-def _split(calibration: Dataset, seed: int) -> tuple[Dataset, Dataset]:
-    """Inputs that fit ranges and inputs that judge; the same one where there is only one."""
-    count = len(calibration)
-    order = np.random.default_rng(seed).permutation(count)
-    if count == 1:
-        return calibration, calibration
-    fit = max(1, min(_MOST_FIT_INPUTS, count // 3))
-    return calibration.subset(np.sort(order[:fit])), calibration.subset(np.sort(order[fit:]))
 
 
 @dataclass
@@ -265,10 +255,19 @@ class _Search:
             return None
         nodes = quantized_nodes(candidate.model, self.graph)
         ranking = rank_nodes(self.builder, candidate.recipe, nodes, self.feeds, self.deadline_s)
+        # Without a node that computes there is nothing left to gain.
+        computing = {node for node in nodes if self.graph.node_macs[node] > 0}
+        most = 0
+        for group in ranking:
+            computing -= {*group}
+            if not computing:
+                break
+            most += 1
         found = leave_in_float(
             self.builder,
             candidate.recipe,
             ranking,
+            most=most,
             loss_of=self._loss_of,
             max_loss=self.max_loss,
             deadline_s=self.deadline_s,

@@ -1,0 +1,111 @@
+"""Segments as files, and the manifest from which anyone can chain them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from tierwise.graph.tensors import TensorInfo
+from tierwise.operators.partition import Boundary, Partition, Segment
+from tierwise.runtime.materialise import model_bytes
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Raised when a reader of the manifest would have to change."""
+# Protobuf stops at 2 GiB; what is near it keeps its weights in a file beside it.
+_IN_ONE_FILE_BYTES = 1_800_000_000
+
+
+def write_partition(parts: Partition, folder: Path) -> Path:
+    """Write ``segment-0.onnx``, ``segment-1.onnx``, ... and ``manifest.json``; returns its path.
+
+    Every file is complete or not there, and the manifest comes last, so a folder with a manifest
+    holds the segments that it names.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for stale in folder.glob("segment-*.onnx*"):
+        stale.unlink()
+    files = [_write_segment(segment, index, folder) for index, segment in enumerate(parts.segments)]
+    path = folder / MANIFEST
+    _replace(path, json.dumps(manifest(parts, files), indent=2).encode() + b"\n")
+    return path
+
+
+def manifest(parts: Partition, files: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """The manifest's content; ``files`` are the file entries of the segments.
+
+    Shapes are those of one real input: where the model leaves a size free, so do the segments.
+    """
+    return {
+        "format": FORMAT,
+        "inputs": [_tensor(info) for info in parts.graph.inputs],
+        "outputs": [_tensor(info) for info in parts.graph.outputs],
+        "segments": [
+            {
+                **file,
+                "macs": segment.macs,
+                "inputs": [_tensor(info) for info in segment.inputs],
+                "outputs": [_tensor(info) for info in segment.outputs],
+            }
+            for segment, file in zip(parts.segments, files, strict=True)
+        ],
+        "boundaries": [_boundary(one, index) for index, one in enumerate(parts.boundaries)],
+    }
+
+
+def _boundary(boundary: Boundary, index: int) -> dict[str, Any]:
+    return {
+        "cut": boundary.cut.id,
+        "from": index,
+        "to": index + 1,
+        "tensors": [
+            {**_tensor(info), "encoding": str(boundary.encoding(info.name))}
+            for info in boundary.cut.tensors
+        ],
+    }
+
+
+def _tensor(info: TensorInfo) -> dict[str, Any]:
+    return {"name": info.name, "shape": list(info.shape), "dtype": info.dtype}
+
+
+def _write_segment(segment: Segment, index: int, folder: Path) -> dict[str, str]:
+    path = folder / f"segment-{index}.onnx"
+    weights = sum(
+        value.const_value.nbytes
+        for value in segment.model.graph.initializers.values()
+        if value.const_value is not None
+    )
+    if weights < _IN_ONE_FILE_BYTES:
+        _replace(path, model_bytes(segment.model))
+        return {"file": path.name, "sha256": _sha256(path)}
+    data = path.with_name(f"{path.name}.data")
+    ir.save(segment.model, path, external_data=data.name)
+    return {
+        "file": path.name,
+        "sha256": _sha256(path),
+        "external_data": data.name,
+        "external_data_sha256": _sha256(data),
+    }
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
