@@ -86,6 +86,11 @@ class Encoding:
         return text + ("+zlib" if self.compressed else "")
 
     @property
+    def name(self) -> str:
+        """For people: ``"int8+zlib"``, without the numbers."""
+        return self.kind.value + ("+zlib" if self.compressed else "")
+
+    @property
     def lossless(self) -> bool:
         """Whether decoding gives back every bit."""
         return self.kind is Kind.NONE

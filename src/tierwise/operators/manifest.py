@@ -6,17 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
 from tierwise.graph.tensors import TensorInfo
 from tierwise.operators.partition import Boundary, Partition, Segment
-from tierwise.runtime.materialise import model_bytes
+from tierwise.operators.write import replace_file, write_model
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 """Raised when a reader of the manifest would have to change."""
-# Protobuf stops at 2 GiB; what is near it keeps its weights in a file beside it.
-_IN_ONE_FILE_BYTES = 1_800_000_000
 
 
 def write_partition(parts: Partition, folder: Path) -> Path:
@@ -34,7 +30,7 @@ def write_partition(parts: Partition, folder: Path) -> Path:
         stale.unlink()
     files = [_write_segment(segment, index, folder) for index, segment in enumerate(parts.segments)]
     path = folder / MANIFEST
-    _replace(path, json.dumps(manifest(parts, files), indent=2).encode() + b"\n")
+    replace_file(path, json.dumps(manifest(parts, files), indent=2).encode() + b"\n")
     return path
 
 
@@ -77,33 +73,11 @@ def _tensor(info: TensorInfo) -> dict[str, Any]:
 
 
 def _write_segment(segment: Segment, index: int, folder: Path) -> dict[str, str]:
-    path = folder / f"segment-{index}.onnx"
-    weights = sum(
-        value.const_value.nbytes
-        for value in segment.model.graph.initializers.values()
-        if value.const_value is not None
-    )
-    if weights < _IN_ONE_FILE_BYTES:
-        _replace(path, model_bytes(segment.model))
-        return {"file": path.name, "sha256": _sha256(path)}
-    data = path.with_name(f"{path.name}.data")
-    ir.save(segment.model, path, external_data=data.name)
-    return {
-        "file": path.name,
-        "sha256": _sha256(path),
-        "external_data": data.name,
-        "external_data_sha256": _sha256(data),
-    }
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    files = write_model(segment.model, folder / f"segment-{index}.onnx")
+    entry = {"file": files[0].name, "sha256": _sha256(files[0])}
+    for data in files[1:]:
+        entry |= {"external_data": data.name, "external_data_sha256": _sha256(data)}
+    return entry
 
 
 def _sha256(path: Path) -> str:

@@ -11,12 +11,12 @@ import numpy as np
 from tierwise.operators.quantize.calibrate import Feeds
 from tierwise.runtime.session import Session, SessionOptions, open_session
 
-# heuristic: after warm-up, interleaved pairs scatter by 2-5% on a quiet machine and 10% on a
-# shared one; the median of 11 is then within 2-5%. Slow models stop at the fewest.
-_FEWEST_PAIRS = 5
-_MOST_PAIRS = 31
+# heuristic: what disturbs a request only ever makes it slower, so the lower quartile of some ten
+# tells what undisturbed ones take; slow models stop at the fewest.
+_FEWEST_PAIRS = 9
+_MOST_PAIRS = 41
 _WARM_UPS = 2
-_SECONDS_PER_CANDIDATE = 1.0
+_SECONDS_PER_CANDIDATE = 1.5
 
 # Instructions that decide about 8-bit integers, with the names that Linux gives them.
 _INT8_FLAGS = {
@@ -41,10 +41,10 @@ class LatencyMeter(Protocol):
 
 
 class LocalMeter:
-    """Measures in this process: pairs of requests, fp32 and candidate in turn, median of ratios.
+    """Measures in this process: fp32 and candidate in turn, the ratio of their lower quartiles.
 
-    The same input goes to both, the order within a pair alternates, so a drifting machine hurts
-    both alike.
+    The same input goes to both, and the order within a pair alternates, so a drifting machine
+    hurts both alike; other work on the machine falls into the upper part, which isn't looked at.
     """
 
     def __init__(self, feeds: Sequence[Feeds], options: SessionOptions | None = None) -> None:
@@ -63,22 +63,21 @@ class LocalMeter:
         if self._baseline is None or self._baseline[0] != baseline:
             self._baseline = (baseline, open_session(baseline, self._options))
         fp32 = self._baseline[1]
-        ratios: list[float] = []
+        seconds: dict[Session, list[float]] = {}
         with open_session(candidate, self._options) as other:
             for index in range(_WARM_UPS):
                 feeds = self._feeds[index % len(self._feeds)]
                 fp32.run(feeds)
                 other.run(feeds)
             begun = time.perf_counter()
-            while len(ratios) < _MOST_PAIRS:
-                feeds = self._feeds[len(ratios) % len(self._feeds)]
-                pair = (fp32, other) if len(ratios) % 2 == 0 else (other, fp32)
-                seconds = {session: _time(session, feeds) for session in pair}
-                ratios.append(seconds[other] / seconds[fp32])
+            for index in range(_MOST_PAIRS):
+                feeds = self._feeds[index % len(self._feeds)]
+                for session in (fp32, other) if index % 2 == 0 else (other, fp32):
+                    seconds.setdefault(session, []).append(_time(session, feeds))
                 late = time.perf_counter() - begun > _SECONDS_PER_CANDIDATE
-                if late and len(ratios) >= _FEWEST_PAIRS:
+                if late and index + 1 >= _FEWEST_PAIRS:
                     break
-        return float(np.median(ratios))
+            return float(np.quantile(seconds[other], 0.25) / np.quantile(seconds[fp32], 0.25))
 
 
 def _time(session: Session, feeds: Feeds) -> float:

@@ -51,13 +51,14 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """``"QDQ uint8/int8 per-channel 7-bit MinMax"``: activations, then weights."""
+        """``"QDQ uint8/int8 per-channel 7-bit"``: activations, then weights."""
         parts = [self.layout.value, f"{self.activations.value}/{self.weights.value}"]
         if self.per_channel:
             parts.append("per-channel")
         if self.reduce_range:
             parts.append("7-bit")
-        parts.append(self.calibration.value)
+        if self.calibration is not Calibration.MIN_MAX:
+            parts.append(self.calibration.value)
         if self.excluded:
             parts.append(f"without {len(self.excluded)} nodes")
         return " ".join(parts)

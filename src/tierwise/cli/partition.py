@@ -1,0 +1,196 @@
+"""Cut a model into segments that run on different tiers, with a manifest to chain them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from tierwise.cli.calibration import (
+    NO_IMAGE_OPTIONS,
+    ImageOptions,
+    open_calibration,
+    task_of,
+)
+from tierwise.cli.terminal import terminal
+from tierwise.data.source import Dataset
+from tierwise.errors import UserError
+from tierwise.graph.analysis import Graph
+from tierwise.graph.cuts import Cut, find_cut
+from tierwise.operators.choose_encodings import EncodingTrial, choose_encodings
+from tierwise.operators.encoding import FP16, Encoding, Kind
+from tierwise.operators.manifest import write_partition
+from tierwise.operators.partition import Partition, partition
+from tierwise.quality.task import Task
+from tierwise.runtime.prepare import prepare
+from tierwise.runtime.session import open_session
+from tierwise.units import format_bytes, format_duration, parse_bandwidth_bit_per_s
+
+
+def command(
+    model: Path,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    tiers: int = 2,
+    cut: list[str] | None = None,
+    at: str | None = None,
+    encode: Literal["none", "fp16", "zlib", "auto"] = "none",
+    bandwidth: list[str] | None = None,
+    calibration: Path | None = None,
+    images: ImageOptions = NO_IMAGE_OPTIONS,
+    task: Task | None = None,
+    max_loss: float = 1.0,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Cut a model into segments: segment-0.onnx, segment-1.onnx, ... and manifest.json.
+
+    Chained by tensor names with any ONNX runtime, the segments give the whole model's outputs.
+    The manifest lists them in order, with inputs, outputs, shapes, types and hashes, and says how
+    each crossing tensor is encoded on the wire.
+
+    Args:
+        model: An ONNX file.
+        out: Folder to write to. Segments of an earlier partition in it are replaced.
+        tiers: How many segments.
+        cut: Where: an id of `tierwise inspect MODEL --cuts`, or tensor names with commas. Once
+            for each boundary, in the order of the data.
+        at: Instead: the share of the work before each cut, such as 0.5, or 0.3,0.7 for three.
+        encode: How floating-point tensors cross: as they are, in half precision, compressed
+            without loss, or `auto`: the fastest within the quality budget for `--bandwidth`.
+        bandwidth: For `auto`: of the link at each boundary, such as 10Mbit; one for all, or one
+            for each.
+        calibration: For `auto`: a folder of images, an .npz, or a study file.
+        images: For a folder of images.
+        task: For `auto`: what the outputs mean. Without it, told from the labels.
+        max_loss: For `auto`: points of quality that the encodings may lose.
+        seed: For `auto`: draws which inputs fit scales and which judge.
+        json: Print the manifest's path and what was tried as JSON on standard output.
+    """
+    if encode == "auto" and (calibration is None or not bandwidth):
+        raise UserError(
+            "--encode auto needs to know the data and the link.",
+            hint="Add --calibration DIR and --bandwidth 10Mbit.",
+        )
+    data: Dataset | None = None
+    if calibration is not None:
+        with open_session(model) as session:
+            inputs = session.inputs
+        data = open_calibration(calibration, inputs, images)
+    graph = prepare(model, None if data is None else data.feeds(0), progress=terminal)
+    cuts = _cuts(graph, tiers, cut, at)
+    parts = partition(graph, cuts)
+    trials: tuple[EncodingTrial, ...] = ()
+    if encode == "auto":
+        assert data is not None
+        choice = choose_encodings(
+            parts, data, _bandwidths(bandwidth or [], len(cuts)), task=task or task_of(data),
+            max_loss=max_loss, seed=seed, progress=terminal,
+        )  # fmt: skip
+        parts, trials = choice.partition, choice.trials
+        for caveat in choice.caveats:
+            terminal.say(f"Note: {caveat.evidence} {caveat.advice}")
+    elif encode != "none":
+        parts = _encoded(parts, encode)
+    path = write_partition(parts, out)
+    if json:
+        terminal.json({"manifest": str(path), "encodings": [_trial(one) for one in trials]})
+        return
+    _print(parts, trials, path)
+
+
+def _cuts(graph: Graph, tiers: int, names: list[str] | None, at: str | None) -> tuple[Cut, ...]:
+    if tiers < 2:
+        raise UserError(
+            f"{tiers} tiers need no partition; at least 2 are required.", hint="Add --tiers 2."
+        )
+    if (names is None) == (at is None):
+        raise UserError(
+            "Where to cut must be said once.",
+            hint="Give --cut ID (`tierwise inspect MODEL --cuts` lists them), or --at 0.5.",
+        )
+    specs = names if names is not None else [part.strip() for part in str(at).split(",")]
+    if len(specs) != tiers - 1:
+        raise UserError(
+            f"{tiers} tiers need {tiers - 1} cuts, but {len(specs)} were given.",
+            hint="Repeat --cut, or give --at 0.3,0.7; or change --tiers.",
+        )
+    return tuple(find_cut(graph, spec) for spec in specs)
+
+
+def _bandwidths(texts: list[str], boundaries: int) -> list[float | None]:
+    rates: list[float | None] = [
+        None if text == "unlimited" else parse_bandwidth_bit_per_s(text) for text in texts
+    ]
+    return rates * boundaries if len(rates) == 1 else rates
+
+
+def _encoded(parts: Partition, encode: Literal["fp16", "zlib"]) -> Partition:
+    """The same encoding for every tensor that it is for."""
+    packed = Encoding(Kind.NONE, compressed=True)
+    return parts.encoded(
+        [
+            {
+                tensor.name: packed if encode == "zlib" else FP16
+                for tensor in boundary.cut.tensors
+                if encode == "zlib" or tensor.dtype in {"float32", "float64"}
+            }
+            for boundary in parts.boundaries
+        ]
+    )
+
+
+def _trial(trial: EncodingTrial) -> dict[str, object]:
+    return {
+        "boundary": trial.boundary,
+        "tensor": trial.tensor,
+        "encoding": str(trial.cost.encoding),
+        "wire_bytes": trial.cost.wire_bytes,
+        "encode_s": trial.cost.encode_s,
+        "decode_s": trial.cost.decode_s,
+        "crossing_s": trial.crossing_s,
+        "error": trial.cost.error,
+        "loss": trial.loss,
+        "chosen": trial.chosen,
+    }
+
+
+def _print(parts: Partition, trials: Sequence[EncodingTrial], path: Path) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column, justify in (("Segment", "left"), ("MACs", "right"), ("Gives", "left")):
+        table.add_column(column, justify="right" if justify == "right" else "left")
+    total = max(1, parts.graph.macs)
+    for index, segment in enumerate(parts.segments):
+        given = ", ".join(
+            f"{info.name} {info.dtype} {'x'.join(map(str, info.shape))} "
+            f"({format_bytes(info.bytes)})"
+            for info in segment.outputs
+        )
+        table.add_row(f"segment-{index}.onnx", f"{segment.macs / total:.1%}", given)
+    terminal.out.print(table)
+    if trials:
+        terminal.out.print(_trials_table(trials))
+    terminal.out.print(f"{path}")
+
+
+def _trials_table(trials: Sequence[EncodingTrial]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Tensor")
+    table.add_column("Encoding")
+    for column in ("On the wire", "Encode", "Decode", "Crossing", "Error", "Loss"):
+        table.add_column(column, justify="right")
+    for trial in trials:
+        cost = trial.cost
+        table.add_row(
+            trial.tensor,
+            cost.encoding.name,
+            format_bytes(cost.wire_bytes),
+            format_duration(cost.encode_s),
+            format_duration(cost.decode_s),
+            format_duration(trial.crossing_s),
+            "0" if cost.encoding.lossless else f"{cost.error:.1%}",
+            "-" if trial.loss is None else f"{trial.loss:.2f}",
+            style="bold green" if trial.chosen else None,
+        )
+    return table

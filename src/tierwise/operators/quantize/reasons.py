@@ -1,0 +1,31 @@
+"""Why 8 bits do not pay, in words."""
+
+from collections.abc import Sequence
+
+from tierwise.graph.analysis import Graph
+from tierwise.operators.quantize.build import float_nodes, quantized_nodes
+
+ADVICE = "Deploy fp32 on this tier; 8 bits pay on CPUs with VNNI or a dot product."
+
+
+def why_slow(graph: Graph, quantized: bytes, instructions: str) -> str:
+    """What is known of why the model ``quantized`` from ``graph`` is not faster.
+
+    Args:
+        graph: The original.
+        quantized: The fastest quantized model of it.
+        instructions: What the CPU has for 8-bit integers, or ``""``.
+    """
+    reasons = [f"the CPU has {instructions}"] if instructions else []
+    left = float_nodes(quantized, graph)
+    if left:
+        reasons.append(f"{len(left)} computing nodes stay in float: {some_of(left)}")
+    done = sum(graph.node_macs.get(node, 0) for node in quantized_nodes(quantized, graph))
+    reasons.append(f"{done / max(1, graph.macs):.0%} of the MACs are in 8 bits")
+    return "; ".join(reasons)
+
+
+def some_of(names: Sequence[str], most: int = 8) -> str:
+    """The first ``most`` names, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
