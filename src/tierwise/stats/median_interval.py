@@ -37,11 +37,19 @@ def fewest_for_median(confidence: float = 0.95) -> int:
     return int(np.ceil(1 - np.log2(1 - confidence)))
 
 
-def median_interval(samples: Float[np.ndarray, " n"], confidence: float = 0.95) -> Interval:
+def median_interval(
+    samples: Float[np.ndarray, " n"], confidence: float = 0.95, *, effective_n: int | None = None
+) -> Interval:
     """Interval that covers the population's median with at least ``confidence``.
 
     Independent samples. The interval runs from the j-th smallest to the j-th largest sample, for
     the largest j with ``P(Binomial(n, 1/2) < j) <= (1 - confidence) / 2``.
+
+    Args:
+        samples: Finite.
+        confidence: At least this.
+        effective_n: How many independent samples these count as, where they are correlated: the
+            ranks are then those of so many samples, spread over all.
 
     Raises:
         TooFewSamples: see :func:`fewest_for_median`.
@@ -49,10 +57,15 @@ def median_interval(samples: Float[np.ndarray, " n"], confidence: float = 0.95) 
     Source: H. A. David and H. N. Nagaraja, Order Statistics, 3rd ed., 2003, section 7.1.
     """
     n = len(samples)
+    counted = n if effective_n is None else min(n, effective_n)
     needed = fewest_for_median(confidence)
-    if n < needed:
-        raise TooFewSamples(f"A {confidence:.0%} interval of the median", needed=needed, got=n)
-    j, achieved = _rank(n, confidence)
+    if counted < needed:
+        raise TooFewSamples(
+            f"A {confidence:.0%} interval of the median", needed=needed, got=counted
+        )
+    j, achieved = _rank(counted, confidence)
+    # The share of samples below the lower end stays; rounded outward.
+    j = max(1, j * n // counted)
     ordered = np.sort(samples)
     return Interval(
         low=float(ordered[j - 1]),

@@ -1,0 +1,270 @@
+"""Which strategies can be told from the best, measured in randomised complete blocks.
+
+This is what a recommendation rests on, so the chance of *any* false claim of a difference in a
+study is kept under ``alpha``:
+
+- Only differences within a block count, so a machine that drifts between blocks does not matter.
+- Where the order within each block was random, identical strategies are exchangeable within it
+  whatever the noise, and Wilcoxon's exact signed-rank test of a pair is valid.
+- Strategies with a memory of their own would break that: blocks then count as fewer (see
+  :func:`tierwise.stats.autocorrelation.variance_inflation`).
+- Holm's correction runs over *all* pairs, not only those with the best: which strategy looks best
+  is itself read from the data.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import log_ndtr
+from scipy.stats import rankdata
+
+from tierwise.errors import TooFewSamples
+from tierwise.stats.autocorrelation import block_residuals, variance_inflation
+from tierwise.stats.corrections import holm
+from tierwise.stats.equivalence import MARGIN, equivalence
+from tierwise.stats.friedman import friedman
+from tierwise.stats.median_interval import Interval, fewest_for_median
+from tierwise.stats.omnibus import Omnibus
+from tierwise.stats.wilcoxon import signed_rank_tail
+
+# Bound on the chance that a study claims any difference that is not there. Below the promised 5%,
+# since the effective number of blocks is only an estimate (benchmarks/false_alarms.py).
+ALPHA = 0.02
+# Two strategies can differ at 2% from 7 blocks on (2 / 2**7 = 0.016), more from more on.
+FEWEST_BLOCKS = 7
+_EQUIVALENCE_ALPHA = 0.05
+_FEWEST_FOR_RATIO = fewest_for_median(1 - 2 * _EQUIVALENCE_ALPHA)
+# From here on the normal approximation errs upward where it matters, far in the tail.
+_LARGEST_EXACT_N = 100
+
+
+class Standing(Enum):
+    """How a strategy stands to the one with the lowest median; the value is what people read."""
+
+    BEST = "best"
+    EQUIVALENT = "as fast as the best"
+    NOT_TOLD_APART = "cannot be told from the best"
+    SLIGHTLY_SLOWER = "slower, but by less than matters"
+    SLOWER = "slower"
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One strategy against the best.
+
+    Attributes:
+        name: Which strategy.
+        median_s: Median of its blocks.
+        standing: How it stands to the best.
+        ratio: Interval of its latency over the best's, within blocks; 1 for the best itself.
+        p_holm: Adjusted over all pairs of the study; 1 for the best itself.
+        blocks: Blocks in which both were measured.
+    """
+
+    name: str
+    median_s: float
+    standing: Standing
+    ratio: Interval
+    p_holm: float
+    blocks: int
+
+    @property
+    def really_slower(self) -> bool:
+        """Whether it is slower than the best beyond noise."""
+        return self.standing in {Standing.SLOWER, Standing.SLIGHTLY_SLOWER}
+
+
+@dataclass(frozen=True)
+class BlockVerdict:
+    """Which strategies can be told from the best.
+
+    Attributes:
+        ranks: From the lowest median up; the first is the best.
+        any_difference: Whether any two strategies differ beyond noise. ``False``: no meaningful
+            difference, whatever the medians look like.
+        friedman: Over the complete blocks; ``None`` where there are fewer than 2.
+        blocks: Number of blocks.
+        effective_blocks: How many independent blocks they are worth.
+        margin: The ratio minus 1 that makes no difference in practice.
+        alpha: Bound on the chance of any false claim of a difference.
+    """
+
+    ranks: tuple[Rank, ...]
+    any_difference: bool
+    friedman: Omnibus | None
+    blocks: int
+    effective_blocks: int
+    margin: float
+    alpha: float
+
+    @property
+    def best(self) -> Rank:
+        """The strategy with the lowest median."""
+        return self.ranks[0]
+
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """Strategies that are not shown to be slower than the best, the best first."""
+        return tuple(rank.name for rank in self.ranks if not rank.really_slower)
+
+
+def block_values(
+    latency_s: Mapping[str, Float[np.ndarray, " _"]], block: Mapping[str, Int[np.ndarray, " _"]]
+) -> Float[np.ndarray, "n k"]:
+    """The median of every strategy in every block, NaN where it was not measured.
+
+    Args:
+        latency_s: Latencies by strategy.
+        block: The block of every latency, by the same names.
+    """
+    numbers = sorted({int(number) for blocks in block.values() for number in blocks})
+    row = {number: i for i, number in enumerate(numbers)}
+    values = np.full((len(numbers), len(latency_s)), np.nan)
+    for column, (name, latencies) in enumerate(latency_s.items()):
+        order = np.argsort(block[name], kind="stable")
+        found, starts = np.unique(block[name][order], return_index=True)
+        for number, part in zip(found, np.split(latencies[order], starts[1:]), strict=True):
+            values[row[int(number)], column] = np.median(part)
+    return values
+
+
+def compare_with_best(
+    values_s: Float[np.ndarray, "n k"],
+    names: Sequence[str],
+    *,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
+) -> BlockVerdict:
+    """Tell which of ``k`` strategies are slower than the best beyond noise.
+
+    Args:
+        values_s: Latency of every block and strategy, in the order of the blocks; positive, NaN
+            where a strategy was not measured. See :func:`block_values`.
+        names: Of the strategies.
+        margin: A ratio within ``1 + margin`` makes no difference in practice.
+        alpha: Bound on the chance that any claim of a difference is false.
+
+    Raises:
+        TooFewSamples: fewer than 7 blocks, or a strategy shares fewer than 7 with the best.
+    """
+    medians_s = np.nanmedian(values_s, axis=0)
+    best = int(np.argmin(medians_s))
+    logs = np.log(values_s)
+    shared = np.sum(np.isfinite(logs) & np.isfinite(logs[:, [best]]), axis=0)
+    if shared.min() < FEWEST_BLOCKS:
+        raise TooFewSamples(
+            f"A comparison of {names[int(np.argmin(shared))]} with {names[best]} (blocks)",
+            needed=FEWEST_BLOCKS,
+            got=int(shared.min()),
+        )
+    complete = logs[np.isfinite(logs).all(axis=1)]
+    k = len(names)
+    inflation = variance_inflation(block_residuals(complete)) if k > 1 else 1.0
+    p = holm(_all_pairs_p(logs, inflation))
+    adjusted = np.ones((k, k))
+    adjusted[np.triu_indices(k, 1)] = p
+    adjusted = np.minimum(adjusted, adjusted.T)
+    ranks = [
+        _rank(values_s[:, [i, best]], names[i], float(medians_s[i]), float(adjusted[i, best]),
+              is_best=i == best, inflation=inflation, margin=margin, alpha=alpha)
+        for i in np.argsort(medians_s, kind="stable")
+    ]  # fmt: skip
+    return BlockVerdict(
+        ranks=tuple(ranks),
+        any_difference=bool(np.any(p < alpha)),
+        friedman=friedman(complete) if k > 1 and len(complete) > 1 else None,
+        blocks=len(values_s),
+        effective_blocks=_effective(len(values_s), inflation),
+        margin=margin,
+        alpha=alpha,
+    )
+
+
+def _rank(
+    pair_s: Float[np.ndarray, "n 2"],
+    name: str,
+    median_s: float,
+    p_holm: float,
+    *,
+    is_best: bool,
+    inflation: float,
+    margin: float,
+    alpha: float,
+) -> Rank:
+    both = pair_s[np.isfinite(pair_s).all(axis=1)]
+    n = len(both)
+    if is_best:
+        return Rank(name, median_s, Standing.BEST, Interval(1.0, 1.0, 1.0, 1.0), 1.0, n)
+    effective = max(_FEWEST_FOR_RATIO, _effective(n, inflation))
+    near = equivalence(
+        both[:, 0],
+        both[:, 1],
+        margin=margin,
+        alpha=_EQUIVALENCE_ALPHA,
+        effective_n=effective,
+    )
+    if p_holm < alpha:
+        standing = Standing.SLIGHTLY_SLOWER if near.holds else Standing.SLOWER
+    else:
+        standing = Standing.EQUIVALENT if near.holds else Standing.NOT_TOLD_APART
+    return Rank(name, median_s, standing, near.ratio, p_holm, n)
+
+
+def _effective(n: int, inflation: float) -> int:
+    return max(1, min(n, round(n / inflation)))
+
+
+def _all_pairs_p(logs: Float[np.ndarray, "n k"], inflation: float) -> Float[np.ndarray, " pairs"]:
+    """Two-sided p of Wilcoxon's signed-rank test of every pair, over the blocks that it shares."""
+    k = logs.shape[1]
+    return np.concatenate(
+        [_one_against(logs[:, i + 1 :] - logs[:, [i]], inflation) for i in range(k - 1)]
+        or [np.empty(0)]
+    )
+
+
+def _one_against(
+    differences: Float[np.ndarray, "n m"], inflation: float
+) -> Float[np.ndarray, " m"]:
+    """:func:`_all_pairs_p` of the pairs that share one strategy."""
+    # Pairs without a difference, or not measured, are left out: ranked last, with no weight.
+    used = np.isfinite(differences) & (differences != 0)
+    ranks = rankdata(np.where(used, np.abs(differences), np.inf), axis=0)
+    signed = np.sum(np.where(used, np.sign(differences) * ranks, 0.0), axis=0)
+    counts = used.sum(axis=0)
+    p = np.ones(len(counts))
+    for n in np.unique(counts[counts > 0]):
+        p[counts == n] = _signed_rank_p(signed[counts == n], int(n), inflation)
+    return p
+
+
+def _signed_rank_p(
+    signed_sums: Float[np.ndarray, " m"], n: int, inflation: float
+) -> Float[np.ndarray, " m"]:
+    """Two-sided p of sums of ``n`` signed ranks, counted as fewer where they are correlated.
+
+    A sum is carried over to the effective number as the same share of the largest sum possible:
+    its standard deviation is then what the correlated sum's is. Ties take the distribution
+    without ties, which is wider, so p errs upward.
+    """
+    share = np.abs(signed_sums) / (n * (n + 1) / 2.0)
+    effective = _effective(n, inflation)
+    most = effective * (effective + 1) / 2.0
+    if effective <= _LARGEST_EXACT_N:
+        # The smaller of W+ and W-, (most - |sum|) / 2, rounded up: p errs upward.
+        smaller = np.ceil((1.0 - share) * most / 2.0 - 1e-9).astype(np.int64)
+        one_sided = signed_rank_tail(effective)[smaller]
+    else:
+        one_sided = np.exp(log_ndtr(-share * most / _signed_sum_std(effective)))
+    two_sided: np.ndarray = np.minimum(1.0, 2.0 * one_sided)
+    return two_sided
+
+
+@lru_cache(maxsize=1024)
+def _signed_sum_std(n: int) -> float:
+    return math.sqrt(n * (n + 1) * (2 * n + 1) / 6.0)

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from tierwise.errors import TooFewSamples
+from tierwise.stats.autocorrelation import block_residuals, variance_inflation
+from tierwise.stats.verdict import Standing, block_values, compare_with_best
+
+RNG = np.random.default_rng(17)
+
+
+def blocks(ratios, n=60, noise=0.02, drift=1.0):
+    """A machine that drifts by ``drift`` over the study, and little noise within blocks."""
+    machine = np.exp(drift * np.linspace(0, 1, n) + 0.2 * RNG.normal(size=n))[:, None]
+    return machine * np.array(ratios) * np.exp(noise * RNG.normal(size=(n, len(ratios))))
+
+
+def names(k):
+    return [f"s{i}" for i in range(k)]
+
+
+def test_a_small_difference_is_found_under_drift_many_times_its_size():
+    verdict = compare_with_best(blocks([1.0, 1.05, 1.2]), names(3))
+    assert [rank.name for rank in verdict.ranks] == ["s0", "s1", "s2"]
+    assert [rank.standing for rank in verdict.ranks] == [
+        Standing.BEST, Standing.SLOWER, Standing.SLOWER,
+    ]  # fmt: skip
+    assert verdict.tied == ("s0",)
+    assert verdict.any_difference
+    assert verdict.ranks[2].ratio.low < 1.2 < verdict.ranks[2].ratio.high
+
+
+def test_a_difference_that_does_not_matter_is_said_to_be_one():
+    verdict = compare_with_best(blocks([1.0, 1.015], n=200), names(2))
+    assert verdict.ranks[1].standing is Standing.SLIGHTLY_SLOWER
+
+
+def test_equals_are_shown_to_be_equal_with_enough_blocks_and_left_open_without():
+    same = np.repeat(blocks([1.0], n=200), 2, axis=1) * np.exp(0.02 * RNG.normal(size=(200, 2)))
+    assert compare_with_best(same, names(2)).ranks[1].standing is Standing.EQUIVALENT
+    noisy = blocks([1.0, 1.0], n=8, noise=0.2)
+    verdict = compare_with_best(noisy, names(2))
+    assert verdict.ranks[1].standing is Standing.NOT_TOLD_APART
+    assert not verdict.any_difference
+    assert verdict.tied == tuple(rank.name for rank in verdict.ranks)
+
+
+@pytest.mark.parametrize("k", [2, 20])
+def test_identical_strategies_on_a_drifting_machine_rarely_raise_an_alarm(k):
+    alarms = sum(compare_with_best(blocks([1.0] * k, n=30), names(k)).any_difference
+                 for _ in range(40))  # fmt: skip
+    assert alarms <= 4  # at 2% a count above 4 has a chance of 1 in 1,000
+
+
+def test_strategies_with_a_memory_of_their_own_make_blocks_count_for_less():
+    own = np.zeros((100, 20))
+    for i in range(1, 100):
+        own[i] = 0.7 * own[i - 1] + RNG.normal(size=20)
+    assert variance_inflation(block_residuals(own)) > 3.0
+    assert variance_inflation(block_residuals(RNG.normal(size=(100, 20)))) < 1.2
+    verdict = compare_with_best(np.exp(own / 10), names(20))
+    assert verdict.effective_blocks < 40
+    assert not verdict.any_difference
+
+
+def test_trials_that_missed_blocks_are_compared_over_those_they_share():
+    values = blocks([1.0, 1.3, 1.0])
+    values[::3, 1] = np.nan
+    values[50:, 2] = np.nan
+    verdict = compare_with_best(values, names(3))
+    slow = verdict.ranks[-1]
+    assert (slow.name, slow.standing) == ("s1", Standing.SLOWER)
+    assert slow.blocks in {33, 40}
+
+
+def test_too_few_shared_blocks_are_refused_and_named():
+    values = blocks([1.0, 1.3], n=20)
+    values[6:, 1] = np.nan
+    with pytest.raises(TooFewSamples, match=r"s\d with s\d \(blocks\) needs at least 7.*are 6"):
+        compare_with_best(values, names(2))
+
+
+def test_a_single_strategy_is_the_best():
+    verdict = compare_with_best(blocks([1.0]), names(1))
+    assert verdict.best.standing is Standing.BEST
+    assert not verdict.any_difference
+    assert verdict.friedman is None
+
+
+def test_samples_become_one_value_a_block():
+    latency_s = {"a": np.array([1.0, 3.0, 5.0]), "b": np.array([2.0, 4.0])}
+    block = {"a": np.array([7, 7, 2]), "b": np.array([2, 9])}
+    values = block_values(latency_s, block)
+    np.testing.assert_array_equal(values, [[5.0, 2.0], [2.0, np.nan], [np.nan, 4.0]])
+
+
+def test_many_strategies_do_not_take_long_to_compare():
+    verdict = compare_with_best(blocks(np.linspace(1, 2, 120), n=100), names(120))
+    assert len(verdict.ranks) == 120
