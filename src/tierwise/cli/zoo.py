@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.table import Table
 
 from tierwise.cli.terminal import terminal
 from tierwise.zoo.efficientnet_lite import SCALES
@@ -50,7 +49,7 @@ def list_(*, json: bool = False) -> None:
         {
             "name": name,
             "task": "any",
-            "what": "an architecture of the study (arXiv 2403.17154)",
+            "what": "an architecture of the study (arXiv 2403.17154), 1x3x224x224",
             "weights": "random, needs --random-weights",
             "quality": "",
             "images": 0,
@@ -61,12 +60,20 @@ def list_(*, json: bool = False) -> None:
     if json:
         terminal.json(rows)
         return
-    table = Table("name", "task", "what", "weights", "quality", "images", box=None, pad_edge=False)
+    heading = ""
     for row in rows:
-        table.add_row(*(str(row[key] or "") for key in
-                        ("name", "task", "what", "weights", "quality", "images")))  # fmt: skip
-    terminal.out.print(table)
+        if row["weights"] != heading:
+            heading = str(row["weights"])
+            _print(f"{heading[0].upper()}{heading[1:]}:")
+        facts = [row["task"], row["quality"], f"{row['images']} images" if row["images"] else ""]
+        _print(f"  {row['name']:<20}{', '.join(str(fact) for fact in facts if fact)}")
+        _print(f"  {'':<20}{row['what']}")
     terminal.say("Write one with `tierwise zoo export NAME -o DIR`; licences: docs/zoo.md.")
+
+
+def _print(line: str) -> None:
+    # Without markup: `tierwise[zoo]` is no style.
+    terminal.out.print(line, markup=False, soft_wrap=True)
 
 
 @app.command

@@ -165,6 +165,13 @@ def test_the_command_lists_everything_that_it_can_export():
     assert tuple(row["name"] for row in json.loads(listed.stdout)) == available()
 
 
+def test_the_list_shows_every_name_whole_and_what_to_install():
+    listed = tierwise("zoo", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert all(name in listed.stdout for name in available())
+    assert "pip install 'tierwise[zoo]'" in listed.stdout
+
+
 def test_the_command_exports_and_prints_the_study(tmp_path: Path):
     done = tierwise("zoo", "export", "scenes", "-o", str(tmp_path / "s"))
     assert done.returncode == 0, done.stderr
