@@ -40,6 +40,8 @@ def command(
     asked = Requirement.parse(latency=latency, max_loss=max_loss, max_memory=max_memory, when=when)
     results = read_results(study)
     requirement = Requirement.from_mapping(results.requirement).overridden_by(asked)
-    written = write_report(results, recommend(results, requirement), out or study, format)
+    # One file belongs beside the study's own; several get a folder.
+    place = out or (study if format == "html" else study / "report")
+    written = write_report(results, recommend(results, requirement), place, format)
     for path in written:
         terminal.out.print(str(path), soft_wrap=True, markup=False)

@@ -39,11 +39,15 @@ def verdict_view(
     if len(verdicts) <= _MOST_TABLES or every:
         for verdict in verdicts:
             title = under(verdict.condition).removeprefix("at ")
-            shown += [Text(title, style="bold"), strategy_table(recommendation, verdict, width), ""]
+            shown += [Text(title, style="bold"), strategy_table(recommendation, verdict, width)]
+            shown += [*_reasons(verdict), ""]
         shown.append(_legend(recommendation))
         text = recommendation.verdict
     else:
-        shown += [_sweep_table(verdicts), ""]
+        same, lines = _differing(verdicts)
+        if same:
+            shown.append(Text(same, style="bold"))
+        shown += [_sweep_table(verdicts, lines), ""]
         shown.append(
             Text("`--all` shows every strategy; `--when LINK=RATE` asks about one.", "bright_black")
         )
@@ -69,11 +73,11 @@ def strategy_table(
     table.add_column("loss", justify="right", no_wrap=True)
     if asked:
         table.add_column("ok", justify="center", no_wrap=True)
-    table.add_column("breakdown", no_wrap=True, overflow="crop")
     numbered = [a.latency.p50_s for a in verdict.strategies if a.latency is not None]
     full_s = min(max(numbered), _FULL_BAR * min(numbered)) if numbered else 1.0
     decimals = _decimals(numbered)
     cells = 34 if wide else 15
+    table.add_column("breakdown", no_wrap=True, width=cells, overflow="ellipsis")
     for assessment in verdict.strategies:
         cut = "".join(f"@{cut}" for cut in assessment.trial.strategy.cuts) if wide else ""
         row: list[RenderableType] = [
@@ -87,6 +91,17 @@ def strategy_table(
         row.append(_bar(assessment, full_s, cells))
         table.add_row(*row, style=_row_style(verdict, assessment))
     return table
+
+
+def _reasons(verdict: ConditionVerdict) -> Iterable[Text]:
+    """Why some have no numbers: one line for each reason, however many share it."""
+    by_reason: dict[str, list[str]] = {}
+    for assessment in verdict.strategies:
+        if assessment.latency is None and assessment.trial.reason:
+            key = f"{assessment.trial.state.value}: {assessment.trial.reason}"
+            by_reason.setdefault(key, []).append(assessment.id)
+    for reason, ids in by_reason.items():
+        yield Text(f"{', '.join(ids)} {reason}", _STATE_STYLE)
 
 
 def _what(assessment: Assessment) -> str:
@@ -146,11 +161,9 @@ def _row_style(verdict: ConditionVerdict, assessment: Assessment) -> str:
 
 
 def _bar(assessment: Assessment, full_s: float, cells: int) -> Text:
-    """The breakdown as a bar; where there are no numbers, why."""
+    """The breakdown as a bar; where there are no numbers, what became of the trial."""
     if assessment.latency is None:
-        reason = assessment.trial.reason
-        state = assessment.trial.state.value
-        return Text(f"{state}: {reason}" if reason else state, _STATE_STYLE, overflow="ellipsis")
+        return Text(assessment.trial.state.value, _STATE_STYLE)
     if not assessment.measured:
         return Text("predicted", _STATE_STYLE)
     grouped = by_group(assessment.breakdown_s)
@@ -171,7 +184,7 @@ def _bar(assessment: Assessment, full_s: float, cells: int) -> Text:
 def _legend(recommendation: Recommendation) -> Text:
     legend = Text(style="bright_black")
     legend.append("★", "bold green").append(" recommended  ")
-    legend.append("≈", "bold green").append(" tied with the fastest  ")
+    legend.append("≈", "bold green").append(" tied  ")
     legend.append("◆", "magenta").append(" Pareto front  ")
     for name, glyph, style, _ in _BARS:
         legend.append(glyph, style).append(f" {name}  ")
@@ -183,7 +196,20 @@ def _legend(recommendation: Recommendation) -> Text:
     return legend
 
 
-def _sweep_table(verdicts: Sequence[ConditionVerdict]) -> Table:
+def _differing(verdicts: Sequence[ConditionVerdict]) -> tuple[str, list[str]]:
+    """What all conditions share, and what tells each from the others."""
+    conditions = [verdict.condition for verdict in verdicts]
+    links = tuple(conditions[0].shapes)
+    same = [link for link in links if len({c.shapes[link] for c in conditions}) == 1]
+    shared = "; ".join(f"{link} {conditions[0].shapes[link]}" for link in same)
+    lines = [
+        "; ".join(f"{link} {c.shapes[link]}" for link in links if link not in same)
+        for c in conditions
+    ]
+    return shared, lines
+
+
+def _sweep_table(verdicts: Sequence[ConditionVerdict], lines: Sequence[str]) -> Table:
     """One line a condition."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bright_black", pad_edge=False)
     table.add_column("network", overflow="fold")
@@ -193,12 +219,12 @@ def _sweep_table(verdicts: Sequence[ConditionVerdict]) -> Table:
     table.add_column("tied with")
     choices = [v.choice.latency.p50_s for v in verdicts if v.choice and v.choice.latency]
     decimals = _decimals(choices)
-    for verdict in verdicts:
+    for verdict, line in zip(verdicts, lines, strict=True):
         choice = verdict.choice
         if choice is None:
-            table.add_row(verdict.condition.id, Text("none meets it", "red"), "·", "·", "·", "")
+            table.add_row(line, Text("none meets it", "red"), "·", "·", "·", "")
             continue
         p50, p95, _, loss = _figures(choice, decimals)
         tied = ", ".join(a.id for a in verdict.tied)
-        table.add_row(verdict.condition.id, choice.id, p50, p95, loss, tied)
+        table.add_row(line, choice.id, p50, p95, loss, tied)
     return table

@@ -36,7 +36,7 @@ def sweep_text(recommendation: Recommendation) -> str:
     if choices == {None}:
         return f"No strategy meets the requirement under any of the {len(verdicts)} conditions."
     if len(choices) == 1:
-        return f"{next(iter(choices))} under all {len(verdicts)} network conditions."
+        return f"Deploy {next(iter(choices))} under all {len(verdicts)} network conditions."
     lines = [switch_text(switch) for switch in recommendation.switches]
     everywhere = set.intersection(
         *({a.id for a in verdict.strategies if a.tied_with_best} for verdict in verdicts)
@@ -103,9 +103,12 @@ def _what_and_how_fast(requirement: Requirement, choice: Assessment, where: str)
 
 
 def _interval(low_s: float, high_s: float) -> str:
-    low, high = format_duration(low_s), format_duration(high_s)
-    same_unit = low.split(" ")[-1] == high.split(" ")[-1]
-    return f"{low.split(' ')[0]} to {high}" if same_unit else f"{low} to {high}"
+    """``"10.9 to 11.1 ms"``: one unit, as many digits as tell the ends apart."""
+    scale, unit = (1.0, "s") if high_s >= 1 else (1e3, "ms")
+    low, high = low_s * scale, high_s * scale
+    width = high - low
+    decimals = 0 if width >= 10 else 1 if width >= 0.1 else 2
+    return f"{low:.{decimals}f} to {high:.{decimals}f} {unit}"
 
 
 def _what_it_loses(results: StudyResults, choice: Assessment) -> str:

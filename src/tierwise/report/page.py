@@ -20,6 +20,8 @@ from tierwise.units import format_bandwidth, format_bytes, format_duration
 # All pairs of all conditions up to this many rows; beyond, the page keeps the pairs that the
 # verdict used, and the CSV has the rest. 3,000 rows are about 700 KB.
 _MOST_PAIR_ROWS = 3000
+# A bar is full at this many times the fastest latency, so that one slow link does not flatten all.
+_FULL_BAR = 5.0
 
 
 def render_page(recommendation: Recommendation) -> str:
@@ -89,13 +91,14 @@ def _vega() -> str:
 
 def _section(recommendation: Recommendation, verdict: ConditionVerdict) -> Mapping[str, Any]:
     numbered = [a.latency.p50_s for a in verdict.strategies if a.latency is not None]
+    full_s = min(max(numbered), _FULL_BAR * min(numbered)) if numbered else 1.0
     total_pairs = sum(len(v.comparisons) for v in recommendation.verdicts)
     every = total_pairs <= _MOST_PAIR_ROWS
     return {
         "verdict": verdict,
         "choice": verdict.choice,
-        "slowest_s": max(numbered, default=1.0),
-        "bars": {a.id: _bar(a, max(numbered, default=1.0)) for a in verdict.strategies},
+        "bars": {a.id: _bar(a, full_s) for a in verdict.strategies},
+        "clipped": {a.id for a in verdict.strategies if a.latency and a.latency.p50_s > full_s},
         "against_best": [a for a in verdict.strategies if a.against_best is not None],
         "pairs": verdict.comparisons if every else (),
         "pairs_left_out": not every,

@@ -32,10 +32,12 @@ CONFIG: Mapping[str, Any] = {
         "labelColor": "--quiet", "titleColor": "--quiet", "gridColor": "--line",
         "domainColor": "--line", "tickColor": "--line", "titleFontWeight": "normal",
         "labelFontSize": 12, "titleFontSize": 12, "labelLimit": 260, "titlePadding": 8,
+        "labelOverlap": "greedy",
     },
     "legend": {
         "labelColor": "--quiet", "titleColor": "--quiet", "labelFontSize": 12,
-        "titleFontSize": 12, "titleFontWeight": "normal", "orient": "top", "symbolStrokeWidth": 0,
+        "titleFontSize": 12, "titleFontWeight": "normal", "orient": "top",
+        "symbolBaseStrokeColor": "--quiet", "symbolOpacity": 1,
     },
     "text": {"fontSize": 12, "color": "--ink"},
 }  # fmt: skip

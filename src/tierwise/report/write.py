@@ -6,7 +6,11 @@ from pathlib import Path
 
 from tierwise.errors import UserError
 from tierwise.recommend.recommendation import Recommendation
+from tierwise.report.figures.all import figures
+from tierwise.report.images import write_images
 from tierwise.report.page import render_page
+from tierwise.report.tables import tables
+from tierwise.report.text_formats import csv_text, escape_markdown, latex_text, markdown_text
 from tierwise.store.results import StudyResults
 
 
@@ -58,5 +62,50 @@ def _write_html(recommendation: Recommendation, out: Path) -> tuple[Path, ...]:
     return (write_whole(path, render_page(recommendation)),)
 
 
+def _write_markdown(recommendation: Recommendation, out: Path) -> tuple[Path, ...]:
+    results = recommendation.results
+    images: list[Path] = []
+    lines = [
+        f"# {escape_markdown(results.name)}: where to deploy {escape_markdown(results.model)}",
+        "",
+        f"Requirement: {recommendation.requirement}.",
+        "",
+        escape_markdown_paragraphs(recommendation.verdict),
+        "",
+    ]
+    for figure in figures(recommendation):
+        png, svg = write_images(figure, out / "figures")
+        images += [png, svg]
+        alt = escape_markdown(figure.alt)
+        lines += [f"## {figure.title}", "", f"![{alt}](figures/{png.name})", "", figure.caption, ""]
+    # All pairs are for programs: hundreds of rows that nobody reads in a document.
+    shown = [table for table in tables(recommendation) if table.name != "pairwise"]
+    text = "\n".join(lines) + "\n" + "\n".join(markdown_text(table) for table in shown)
+    return write_whole(out / "report.md", text), *images
+
+
+def escape_markdown_paragraphs(text: str) -> str:
+    """Paragraphs of plain text, each escaped."""
+    return "\n\n".join(escape_markdown(part) for part in text.split("\n\n"))
+
+
+def _write_csv(recommendation: Recommendation, out: Path) -> tuple[Path, ...]:
+    return tuple(
+        write_whole(out / f"{table.name}.csv", csv_text(table)) for table in tables(recommendation)
+    )
+
+
+def _write_latex(recommendation: Recommendation, out: Path) -> tuple[Path, ...]:
+    return tuple(
+        write_whole(out / f"{table.name}.tex", latex_text(table))
+        for table in tables(recommendation)
+    )
+
+
 Writer = Callable[[Recommendation, Path], tuple[Path, ...]]
-FORMATS: Mapping[str, Writer] = {"html": _write_html}
+FORMATS: Mapping[str, Writer] = {
+    "html": _write_html,
+    "markdown": _write_markdown,
+    "csv": _write_csv,
+    "latex": _write_latex,
+}

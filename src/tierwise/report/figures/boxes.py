@@ -4,6 +4,7 @@ import altair as alt
 import numpy as np
 
 from tierwise.recommend.recommendation import Assessment, Recommendation
+from tierwise.report.figures.axes import latency_axis
 from tierwise.report.figures.figure import SHOWN, Figure, Row, condition_choice
 from tierwise.report.names import short_names
 from tierwise.report.palette import VARIANTS
@@ -43,6 +44,12 @@ def _five_figures(assessment: Assessment) -> Row:
     }
 
 
+def _beyond(row: Row) -> list[float]:
+    beyond = row["beyond_ms"]
+    assert isinstance(beyond, list)
+    return beyond
+
+
 def boxes(recommendation: Recommendation) -> Figure | None:
     """The chart; ``None`` where nothing was measured."""
     rows = box_rows(recommendation)
@@ -64,7 +71,8 @@ def boxes(recommendation: Recommendation) -> Figure | None:
 def _draw(rows: list[Row]) -> alt.LayerChart:
     base = alt.Chart(alt.Data(values=rows)).transform_filter(SHOWN)
     ends = [float(str(row[key])) for row in rows for key in ("low_ms", "high_ms")]
-    scale = alt.Scale(type="log" if max(ends) > 12 * min(ends) else "linear", zero=False)
+    ends += [value for row in rows for value in _beyond(row)]
+    x = latency_axis(ends)
     y = alt.Y("name:N", title=None, sort=alt.EncodingSortField("median_ms", op="min"))
     colour = alt.Color(
         "variant:N",
@@ -79,18 +87,18 @@ def _draw(rows: list[Row]) -> alt.LayerChart:
         alt.Tooltip("q3_ms:Q", format=".3~g", title="third quartile, ms"),
     ]
     whiskers = base.mark_rule(strokeWidth=1.2).encode(
-        alt.X("low_ms:Q", title="latency, ms", scale=scale), alt.X2("high_ms:Q"), y, colour
+        alt.X("low_ms:Q", title="latency, ms", **x), alt.X2("high_ms:Q"), y, colour
     )
     box = base.mark_bar(size=11, opacity=0.85, cornerRadius=2).encode(
-        alt.X("q1_ms:Q", scale=scale), alt.X2("q3_ms:Q"), y, colour, tooltip=tooltip
+        alt.X("q1_ms:Q", scale=x["scale"]), alt.X2("q3_ms:Q"), y, colour, tooltip=tooltip
     )
     median = base.mark_tick(size=15, thickness=2, color="--ink").encode(
-        alt.X("median_ms:Q", scale=scale), y
+        alt.X("median_ms:Q", scale=x["scale"]), y
     )
     beyond = (
         base.transform_flatten(["beyond_ms"])
         .mark_circle(size=9, opacity=0.5)
-        .encode(alt.X("beyond_ms:Q", scale=scale), y, colour)
+        .encode(alt.X("beyond_ms:Q", scale=x["scale"]), y, colour)
     )
     return (
         alt.layer(whiskers, beyond, box, median)

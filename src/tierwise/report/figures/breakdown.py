@@ -90,7 +90,7 @@ def _draw(rows: list[Row], parts: list[str], colours: list[str]) -> alt.Chart:
                 "part:N",
                 title=None,
                 scale=alt.Scale(domain=parts, range=colours),
-                legend=alt.Legend(columns=3, symbolType="square"),
+                legend=alt.Legend(symbolType="square"),
             ),
             alt.Order("order:Q"),
             tooltip=[

@@ -1,10 +1,12 @@
 """Latency over the bandwidth of a link, where the study swept it."""
 
+import math
 from collections.abc import Sequence
 
 import altair as alt
 
 from tierwise.recommend.recommendation import ConditionVerdict, Recommendation
+from tierwise.report.figures.axes import latency_axis
 from tierwise.report.figures.figure import Figure, Row
 from tierwise.report.names import short_names
 from tierwise.report.palette import VARIANTS
@@ -120,7 +122,9 @@ def _draw(rows: list[Row], link: str) -> alt.LayerChart:
         scale=alt.Scale(type="log", nice=False, padding=20),
         axis=alt.Axis(values=sorted({float(str(row["mbit_per_s"])) for row in rows}), format="~g"),
     )
-    y = alt.Y("p50_ms:Q", title="median latency, ms", scale=alt.Scale(type="log", zero=False))
+    latencies = [float(str(row["p50_ms"])) for row in rows]
+    along = latency_axis(latencies)
+    y = alt.Y("p50_ms:Q", title="median latency, ms", **along)
     colour = alt.Color(
         "variant:N",
         legend=None,
@@ -143,14 +147,29 @@ def _draw(rows: list[Row], link: str) -> alt.LayerChart:
     rings = base.transform_filter("datum.recommended").mark_point(
         size=260, stroke="--accent", strokeWidth=2, filled=False
     ).encode(x, y)  # fmt: skip
-    names = (
-        followed.transform_window(
-            rank="row_number()",
-            sort=[alt.SortField("mbit_per_s", order="descending")],
-            groupby=["strategy"],
-        )
-        .transform_filter("datum.rank === 1")
-        .mark_text(align="right", dx=-4, dy=-9)
-        .encode(x, y, text="name:N")
+    ends = alt.Chart(alt.Data(values=_name_places(rows, latencies)))
+    naming = {"align": "right", "dx": -4}
+    at = alt.Y("at_ms:Q", scale=along["scale"], title="median latency, ms", axis=along["axis"])
+    band = ends.mark_text(
+        **naming, stroke="--ground", strokeWidth=4, strokeJoin="round", color="--ground"
+    ).encode(x, at, text="name:N")
+    names = ends.mark_text(**naming).encode(x, at, text="name:N")
+    return alt.layer(quiet, lines, points, rings, band, names).properties(height=360)
+
+
+def _name_places(rows: list[Row], latencies: list[float]) -> list[Row]:
+    """A place for the name of every followed line at its right end, none over another."""
+    last = max(float(str(row["mbit_per_s"])) for row in rows)
+    ends = sorted(
+        (row for row in rows if row["followed"] and row["mbit_per_s"] == last),
+        key=lambda row: float(str(row["p50_ms"])),
     )
-    return alt.layer(quiet, lines, points, rings, names).properties(height=360)
+    # A line of text is about 5% of the height of the chart.
+    gap = 0.05 * math.log(max(latencies) / min(latencies)) if len(rows) > 1 else 0.0
+    places: list[Row] = []
+    lowest = -math.inf
+    for row in ends:
+        wanted = math.log(float(str(row["p50_ms"]))) + 0.7 * gap
+        lowest = max(wanted, lowest + gap)
+        places.append({"name": row["name"], "mbit_per_s": last, "at_ms": math.exp(lowest)})
+    return places

@@ -3,6 +3,7 @@
 import altair as alt
 
 from tierwise.recommend.recommendation import Recommendation
+from tierwise.report.figures.axes import latency_axis
 from tierwise.report.figures.figure import SHOWN, Figure, Row, condition_choice
 from tierwise.report.names import short_names
 from tierwise.report.palette import VARIANTS
@@ -59,11 +60,7 @@ def tradeoff(recommendation: Recommendation) -> Figure | None:
 def _draw(rows: list[Row], metric: str, recommendation: Recommendation) -> alt.LayerChart:
     base = alt.Chart(alt.Data(values=rows)).transform_filter(SHOWN)
     latencies = [float(str(row["p50_ms"])) for row in rows]
-    # heuristic: beyond a factor of 12 a linear axis pushes the fast ones into its corner.
-    scale = alt.Scale(
-        type="log" if max(latencies) > 12 * min(latencies) else "linear", zero=False, nice=True
-    )
-    x = alt.X("p50_ms:Q", title="median latency, ms", scale=scale)
+    x = alt.X("p50_ms:Q", title="median latency, ms", **latency_axis(latencies))
     y = alt.Y(
         "quality:Q", title=f"{metric}, points", scale=alt.Scale(zero=False, nice=True, padding=12)
     )
@@ -77,6 +74,7 @@ def _draw(rows: list[Row], metric: str, recommendation: Recommendation) -> alt.L
         "where:N",
         title=None,
         scale=alt.Scale(domain=["one tier", "split"], range=["circle", "diamond"]),
+        legend=alt.Legend(symbolFillColor="--quiet"),
     )
     tooltip = [
         alt.Tooltip("strategy:N"),
@@ -90,7 +88,7 @@ def _draw(rows: list[Row], metric: str, recommendation: Recommendation) -> alt.L
         interpolate="step-after", color="--accent", strokeWidth=1.5, strokeDash=[5, 4]
     ).encode(x, y)
     spread = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(
-        alt.X("low_ms:Q", scale=scale), y, alt.X2("high_ms:Q"), colour
+        alt.X("low_ms:Q", **latency_axis(latencies)), y, alt.X2("high_ms:Q"), colour
     )
     points = base.mark_point(size=110, strokeWidth=2, opacity=0.9).encode(
         x,
@@ -107,8 +105,13 @@ def _draw(rows: list[Row], metric: str, recommendation: Recommendation) -> alt.L
     ring = base.transform_filter("datum.recommended").mark_point(
         size=420, stroke="--accent", strokeWidth=2, filled=False, opacity=1
     ).encode(x, y)  # fmt: skip
-    names = on_front.mark_text(align="left", dx=12, dy=-10).encode(x, y, text="name:N")
-    layers = [line, spread, ring, points, names]
+    # Names stand on a band of the page's colour, so that no line or point runs through them.
+    naming = {"align": "left", "dx": 12, "dy": -11}
+    band = on_front.mark_text(
+        **naming, stroke="--ground", strokeWidth=4, strokeJoin="round", color="--ground"
+    ).encode(x, y, text="name:N")
+    names = on_front.mark_text(**naming).encode(x, y, text="name:N")
+    layers = [line, spread, ring, points, band, names]
     limit = recommendation.requirement.max_loss
     original = recommendation.results.quality.get("I")
     if limit is not None and original is not None:

@@ -16,7 +16,12 @@ async function draw(palette, theme) {
   for (const place of document.querySelectorAll("[data-chart]")) {
     const name = place.dataset.chart;
     if (views[name]) views[name].finalize();
-    const result = await vegaEmbed(place, painted(SPECS[name], palette), {
+    const narrow = place.clientWidth < 520;
+    const spec = painted(SPECS[name], palette);
+    spec.config.legend.columns = narrow ? 2 : 6;
+    spec.config.legend.layout = { top: { direction: narrow ? "vertical" : "horizontal", margin: 16 } };
+    if (narrow) spec.config.axis.labelFontSize = 11;
+    const result = await vegaEmbed(place, spec, {
       actions: false, renderer: "svg", tooltip: { theme: theme },
     });
     place.querySelector("svg")?.setAttribute("aria-hidden", "true");

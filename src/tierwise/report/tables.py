@@ -1,0 +1,146 @@
+"""The report's tables as plain rows, for the formats that are not a page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tierwise.recommend.recommendation import Assessment, Recommendation
+
+Cell = str | float | int | bool | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with full precision; a format decides how many digits it shows.
+
+    Attributes:
+        name: Of its file.
+        title: What it shows.
+        header: Names of the columns, with their units.
+        rows: ``None``: no figure.
+    """
+
+    name: str
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+def tables(recommendation: Recommendation) -> tuple[Table, ...]:
+    """All of them, in reading order; those without rows are left out."""
+    found = (
+        _strategies(recommendation),
+        _against_best(recommendation),
+        _pairwise(recommendation),
+        _quality(recommendation),
+        _probes(recommendation),
+        _warnings(recommendation),
+    )
+    return tuple(table for table in found if table.rows)
+
+
+def _strategies(recommendation: Recommendation) -> Table:
+    header = (
+        "condition", "strategy", "operator", "tiers", "state", "p50_s", "p50_low_s", "p50_high_s",
+        "p95_s", "n", "metric", "quality", "loss", "memory_bytes", "meets", "recommended",
+        "tied_with_best", "on_pareto_front", "why",
+    )  # fmt: skip
+    rows = [
+        [verdict.condition.id, *_strategy(a), a.id == verdict.recommended]
+        for verdict in recommendation.verdicts
+        for a in verdict.strategies
+    ]
+    # `recommended` belongs to the verdict, so it comes last from there; put it in its place.
+    rows = [[*row[:15], row[-1], *row[15:-1]] for row in rows]
+    return Table("strategies", "Every strategy", header, rows)
+
+
+def _strategy(a: Assessment) -> list[Cell]:
+    latency, quality, strategy = a.latency, a.quality, a.trial.strategy
+    figures: list[Cell] = [None, None, None, None, 0]
+    if latency is not None:
+        figures = [latency.p50_s, latency.low_s, latency.high_s, latency.p95_s, latency.n]
+    return [
+        a.id,
+        strategy.operator.value,
+        strategy.placement,
+        a.trial.state.value,
+        *figures,
+        None if quality is None else quality.metric,
+        None if quality is None else quality.value,
+        a.loss,
+        a.memory_bytes,
+        a.meets,
+        a.tied_with_best,
+        a.on_pareto_front,
+        a.trial.reason or a.unsuited or "; ".join(miss.why for miss in a.misses if miss.why),
+    ]
+
+
+def _against_best(recommendation: Recommendation) -> Table:
+    header = (
+        "condition", "strategy", "fastest", "ratio", "ratio_low", "ratio_high", "blocks",
+        "p_wilcoxon", "p_wilcoxon_holm", "cliffs_delta", "magnitude", "told_apart",
+    )  # fmt: skip
+    rows: list[list[Cell]] = [
+        [
+            verdict.condition.id, a.id, c.best, c.ratio, c.ratio_low, c.ratio_high, c.blocks,
+            c.p, c.p_holm, c.effect.delta, c.effect.magnitude.value, c.told_apart,
+        ]
+        for verdict in recommendation.verdicts
+        for a in verdict.strategies
+        if (c := a.against_best) is not None
+    ]  # fmt: skip
+    return Table("against-best", "Against the fastest, block by block", header, rows)
+
+
+def _pairwise(recommendation: Recommendation) -> Table:
+    header = (
+        "condition", "a", "b", "p_conover", "log10_p_conover", "p_conover_holm", "cliffs_delta",
+        "magnitude",
+    )  # fmt: skip
+    rows = [
+        [
+            verdict.condition.id, c.a, c.b, c.p, c.log10_p, c.p_holm, c.effect.delta,
+            c.effect.magnitude.value,
+        ]
+        for verdict in recommendation.verdicts
+        for c in verdict.comparisons
+    ]  # fmt: skip
+    return Table("pairwise", "Every pair, Conover after Kruskal-Wallis", header, rows)
+
+
+def _quality(recommendation: Recommendation) -> Table:
+    results = recommendation.results
+    header = ("variant", "metric", "value", "loss", "n", "truth", "size_bytes", "macs", "notes")
+    rows: list[list[Cell]] = []
+    for name, figure in results.quality.items():
+        record = results.variants.get(name)
+        rows.append(
+            [
+                name,
+                figure.metric,
+                figure.value,
+                figure.loss,
+                figure.n,
+                "labels" if figure.from_labels else "original",
+                None if record is None else record.size_bytes,
+                None if record is None else record.macs,
+                "" if record is None else "; ".join(record.notes),
+            ]
+        )
+    return Table("quality", "What each operator costs in quality", header, rows)
+
+
+def _probes(recommendation: Recommendation) -> Table:
+    header = ("subject", "quantity", "asked", "achieved", "backend")
+    probes = recommendation.results.probes
+    rows: list[list[Cell]] = [
+        [p.subject, p.quantity, p.asked, p.achieved, p.backend] for p in probes
+    ]
+    return Table("probes", "Asked of the tiers and links, and achieved", header, rows)
+
+
+def _warnings(recommendation: Recommendation) -> Table:
+    header = ("warning", "about", "evidence", "advice")
+    rows = [[w.kind.value, w.subject, w.evidence, w.advice] for w in recommendation.warnings]
+    return Table("warnings", "Before you believe it", header, rows)

@@ -1,0 +1,87 @@
+"""Writes results into a study's directory, as a run would have left them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tierwise.measure.machine import MachineState
+from tierwise.measure.sample import Block, Sample
+from tierwise.store.results import StudyResults, TrialState
+from tierwise.store.write import PlannedTrial, StudyStore
+from tierwise.tiers.topology import NetworkCondition
+
+
+def store_results(results: StudyResults, folder: Path) -> Path:
+    """Make ``folder`` a study that holds ``results``; returns it. For tests."""
+    with StudyStore.open(folder) as store:
+        store.set_study(
+            name=results.name,
+            model=results.model,
+            task=results.task,
+            topology=results.topology,
+            conditions=results.conditions,
+            requirement=results.requirement,
+            facts={},
+        )
+        store.set_environment(results.environment)
+        for record in results.variants.values():
+            store.add_variant(record)
+        for variant, figure in results.quality.items():
+            store.add_quality(variant, figure)
+        store.set_trials(
+            [
+                PlannedTrial(t.strategy, t.condition, t.state, t.reason, t.predicted_s)
+                for t in results.trials
+            ],
+            results.warnings,
+        )
+        for condition in results.conditions:
+            for block in _blocks(results, condition):
+                store.add_block(condition, block)
+        for trial in results.trials:
+            store.finish_trial(
+                trial.strategy,
+                trial.condition,
+                trial.state,
+                reason=trial.reason,
+                memory_bytes=trial.memory_bytes,
+            )
+        store.set_probes(results.probes)
+    return folder
+
+
+def _blocks(results: StudyResults, condition: NetworkCondition) -> list[Block]:
+    trials = [
+        t
+        for t in results.trials
+        if t.condition == condition and t.state is TrialState.MEASURED and len(t.block)
+    ]
+    numbers = np.unique(np.concatenate([t.block for t in trials])) if trials else np.empty(0)
+    blocks = []
+    for number in numbers.tolist():
+        samples = [
+            Sample(
+                trial=t.strategy.id,
+                block=int(number),
+                input_index=int(t.input_index[at]),
+                latency_s=float(t.latency_s[at]),
+                parts_s={part: float(seconds[at]) for part, seconds in t.parts_s.items()},
+                wire_bytes=dict(t.wire_bytes),
+                started_at_s=float(number) + place / 1000,
+            )
+            for place, t in enumerate(trials)
+            for at in np.flatnonzero(t.block == number).tolist()
+        ]
+        blocks.append(
+            Block(
+                index=int(number),
+                input_index=samples[0].input_index,
+                order=tuple(sample.trial for sample in samples),
+                samples=tuple(samples),
+                failures=(),
+                started_at_s=float(number),
+                duration_s=1.0,
+                machine=MachineState(steal=0.0),
+            )
+        )
+    return blocks

@@ -1,0 +1,102 @@
+import csv
+import json
+
+import pytest
+
+from tierwise.cli.app import main
+from tierwise.testing.results import made_up_results
+from tierwise.testing.stored_results import store_results
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    results = made_up_results(
+        blocks=30, edge_cloud=("1Mbit", "50Mbit"), requirement={"max_loss": "1"},
+        does_not_fit=["mobile/I"],
+    )  # fmt: skip
+    return store_results(results, tmp_path_factory.mktemp("study") / "s")
+
+
+@pytest.fixture
+def tierwise(monkeypatch, capsys):
+    """Runs a command line; returns its exit code and both streams."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["tierwise", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        return exit_.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_recommend_answers_from_the_study_file_s_requirement(tierwise, study):
+    code, out, _ = tierwise("recommend", study)
+    assert code == 0
+    assert "edge/Q" in out
+    assert "★" in out
+
+
+def test_recommend_json_is_pure_json_on_standard_output(tierwise, study):
+    code, out, _ = tierwise("recommend", study, "--when", "edge-cloud=50Mbit", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert {s["condition"] for s in answer["strategies"]} == {
+        "mobile-edge=200 Mbit/s, rtt 2 ms; edge-cloud=50 Mbit/s, rtt 8 ms"
+    }
+
+
+def test_a_requirement_that_nothing_meets_exits_with_4_after_the_table(tierwise, study):
+    code, out, err = tierwise("recommend", study, "--latency", "1ms")
+    assert code == 4
+    assert "breakdown" in out
+    assert "No strategy meets the requirement" in err
+    code, out, _ = tierwise("recommend", study, "--latency", "1ms", "--json")
+    assert code == 4
+    assert json.loads(out)["met"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--latency", "fast"], 2, "is not a duration"),
+        (["--when", "edge-cloud=7Mbit"], 2, "no numbers for edge-cloud at 7 Mbit/s"),
+        (["--latency", "p99=1s"], 5, "needs at least 459 samples"),
+    ],
+)
+def test_what_cannot_be_answered_has_its_exit_code(tierwise, study, arguments, code, message):
+    got, out, err = tierwise("recommend", study, *arguments)
+    assert (got, out) == (code, "")
+    assert message in " ".join(err.split())
+
+
+def test_a_folder_without_a_study_is_refused(tierwise, tmp_path):
+    code, _, err = tierwise("report", tmp_path)
+    assert code == 2
+    assert "Error:" in err
+
+
+def test_report_writes_every_format(tierwise, study, tmp_path):
+    code, out, _ = tierwise("report", study, "-o", tmp_path / "r.html")
+    assert (code, out.strip()) == (0, str(tmp_path / "r.html"))
+    assert tierwise("report", study, "-o", tmp_path, "--format", "csv")[0] == 0
+    with (tmp_path / "strategies.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 48
+    best = [row for row in rows if row["recommended"] == "true"]
+    assert {row["strategy"] for row in best} == {"edge/Q"}
+    assert {row["state"] for row in rows if row["strategy"] == "mobile/I"} == {"does not fit"}
+    assert tierwise("report", study, "-o", tmp_path, "--format", "latex")[0] == 0
+    assert r"\toprule" in (tmp_path / "strategies.tex").read_text()
+
+
+@pytest.mark.slow
+def test_the_markdown_report_has_its_charts_beside_it(tierwise, study, tmp_path):
+    assert tierwise("report", study, "-o", tmp_path, "--format", "markdown")[0] == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "Deploy edge/Q" in text
+    for name in ("tradeoff", "breakdown", "boxes", "sweep-edge-cloud"):
+        assert f"(figures/{name}.png)" in text
+        assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5_000
+        assert "<svg" in (tmp_path / "figures" / f"{name}.svg").read_text()[:200]
