@@ -11,6 +11,7 @@ from tierwise.report.images import write_images
 from tierwise.report.page import render_page
 from tierwise.report.tables import tables
 from tierwise.report.text_formats import csv_text, escape_markdown, latex_text, markdown_text
+from tierwise.store.disk import writing
 from tierwise.store.results import StudyResults
 
 
@@ -47,13 +48,14 @@ def write_report(
 
 def write_whole(path: Path, text: str) -> Path:
     """Write ``text`` so that ``path`` never holds half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     return path
 
 

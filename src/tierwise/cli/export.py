@@ -1,0 +1,31 @@
+"""Write a study's raw samples, trials and scores as CSV or Parquet."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tierwise.cli.terminal import terminal
+from tierwise.report.export import export
+from tierwise.store.read import read_results
+
+
+def command(
+    study: Path,
+    /,
+    *,
+    to: str = "csv",
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+) -> None:
+    """Write what was measured as tables for other programs; measures nothing.
+
+    `samples` has a row for every timed request with its breakdown, `trials` one for every
+    strategy under every network, `scores` one for every variant and evaluation input.
+
+    Args:
+        study: The study's directory, as given to `tierwise run -o`.
+        to: csv, or parquet (needs the extra `parquet`).
+        out: Directory to write to; by default `export` in the study's directory.
+    """
+    for path in export(read_results(study), out or study / "export", to):
+        terminal.out.print(str(path), soft_wrap=True, markup=False)

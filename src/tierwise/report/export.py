@@ -1,0 +1,184 @@
+"""A study's raw data as tables for other programs: every sample, every trial, every score."""
+
+import csv
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tierwise.errors import MissingExtra, UserError
+from tierwise.store.disk import writing
+from tierwise.store.results import StudyResults, TrialResult
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class ExportTable:
+    """A table whose rows are made one by one: a study may have millions of samples.
+
+    Attributes:
+        name: Of its file.
+        columns: Name and type of every column; types are ``str``, ``int`` and ``float``.
+        rows: Makes the rows; ``None`` where a sample has no such part.
+    """
+
+    name: str
+    columns: Mapping[str, type]
+    rows: Callable[[], Iterable[Sequence[Cell]]]
+
+
+def export(results: StudyResults, out: Path, to: str = "csv") -> tuple[Path, ...]:
+    """Write ``samples``, ``trials`` and ``scores`` into the directory ``out``.
+
+    Args:
+        results: Of the study.
+        out: Made where it is missing.
+        to: ``"csv"`` or ``"parquet"`` (extra ``parquet``).
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: The format is not known.
+        MissingExtra: ``pyarrow`` is not installed.
+        DiskFull: No space is left; no half-written file stays.
+    """
+    if to not in _WRITERS:
+        raise UserError(
+            f"There is no export to {to!r}.", hint=f"Choose --to {', '.join(_WRITERS)}.", format=to
+        )
+    write = _WRITERS[to]
+    written = []
+    for table in export_tables(results):
+        target = out / f"{table.name}.{to}"
+        with writing(target):
+            out.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{target.name}.part")
+            try:
+                write(table, partial)
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+        written.append(target)
+    return tuple(written)
+
+
+def export_tables(results: StudyResults) -> tuple[ExportTable, ...]:
+    """The tables, rows not made yet."""
+    parts = sorted({part for trial in results.trials for part in trial.parts_s})
+    identity: dict[str, type] = {
+        "condition": str, "strategy": str, "operator": str, "variant": str, "tiers": str,
+    }  # fmt: skip
+    samples = {"block": int, "input_index": int, "latency_s": float}
+    return (
+        ExportTable(
+            "samples",
+            identity | samples | {f"{part}_s": float for part in parts},
+            lambda: _samples(results.trials, parts),
+        ),
+        ExportTable(
+            "trials",
+            identity
+            | {"cuts": str, "state": str, "reason": str, "n": int}
+            | {"predicted_low_s": float, "predicted_s": float, "predicted_high_s": float},
+            lambda: (_trial(trial) for trial in results.trials),
+        ),
+        ExportTable(
+            "scores",
+            {"variant": str, "metric": str, "input": int, "score": float},
+            lambda: _scores(results),
+        ),
+    )
+
+
+def _identity(trial: TrialResult) -> list[Cell]:
+    strategy = trial.strategy
+    return [
+        trial.condition.id,
+        strategy.id,
+        strategy.operator.value,
+        strategy.variant,
+        strategy.placement,
+    ]
+
+
+def _samples(trials: Sequence[TrialResult], parts: Sequence[str]) -> Iterator[Sequence[Cell]]:
+    for trial in trials:
+        identity = _identity(trial)
+        own = [trial.parts_s.get(part) for part in parts]
+        for at in range(len(trial.latency_s)):
+            yield [
+                *identity,
+                int(trial.block[at]),
+                int(trial.input_index[at]),
+                float(trial.latency_s[at]),
+                *(None if seconds is None else float(seconds[at]) for seconds in own),
+            ]
+
+
+def _trial(trial: TrialResult) -> Sequence[Cell]:
+    predicted = trial.predicted_s or (None, None, None)
+    cuts = " ".join(trial.strategy.cuts)
+    return [
+        *_identity(trial), cuts, trial.state.value, trial.reason, len(trial.latency_s), *predicted,
+    ]  # fmt: skip
+
+
+def _scores(results: StudyResults) -> Iterator[Sequence[Cell]]:
+    for variant, figure in results.quality.items():
+        for index, score in enumerate(figure.per_input.tolist()):
+            yield [variant, figure.metric, index, score]
+
+
+def _write_csv(table: ExportTable, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table.columns)
+        writer.writerows(table.rows())
+
+
+def _write_parquet(table: ExportTable, path: Path) -> None:
+    arrow, parquet = _pyarrow()
+    types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64()}
+    schema = arrow.schema([(name, types[kind]) for name, kind in table.columns.items()])
+    with parquet.ParquetWriter(path, schema) as writer:
+        for chunk in _chunks(table.rows()):
+            columns = [
+                arrow.array(column, schema.field(at).type)
+                for at, column in enumerate(zip(*chunk, strict=True))
+            ]
+            writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
+
+
+# Rows of a Parquet row group: about 10 MB of memory for 20 columns.
+_CHUNK_ROWS = 65_536
+
+
+def _chunks(rows: Iterable[Sequence[Cell]]) -> Iterator[list[Sequence[Cell]]]:
+    chunk: list[Sequence[Cell]] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == _CHUNK_ROWS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingExtra(
+            "Export to Parquet needs pyarrow, which is not installed.",
+            hint="Install it: pip install 'tierwise[parquet]'. Or write --to csv.",
+            extra="parquet",
+        ) from error
+
+
+_WRITERS: Mapping[str, Callable[[ExportTable, Path], None]] = {
+    "csv": _write_csv,
+    "parquet": _write_parquet,
+}

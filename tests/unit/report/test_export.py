@@ -1,0 +1,55 @@
+import csv
+import sys
+
+import numpy as np
+import pytest
+
+from tierwise.errors import MissingExtra, UserError
+from tierwise.operators.strategy import Operator
+from tierwise.report.export import export
+from tierwise.testing.results import made_up_results
+
+RESULTS = made_up_results(blocks=7, operators=(Operator.I, Operator.P), does_not_fit=["mobile/I"])
+
+
+def test_every_sample_is_exported_with_a_breakdown_that_adds_up(tmp_path):
+    samples, trials, scores = export(RESULTS, tmp_path / "out")
+    with samples.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5 * 7
+    for row in rows:
+        parts = [
+            float(value) for name, value in row.items() if "@" in name and value
+        ]  # fmt: skip
+        assert sum(parts) == pytest.approx(float(row["latency_s"]))
+    measured = next(t for t in RESULTS.trials if t.strategy.id == "edge/I")
+    exported = [float(row["latency_s"]) for row in rows if row["strategy"] == "edge/I"]
+    assert np.array_equal(exported, measured.latency_s)
+    with trials.open() as file:
+        states = {row["strategy"]: row["state"] for row in csv.DictReader(file)}
+    assert states["mobile/I"] == "does not fit"
+    assert len(scores.read_text().splitlines()) == 1 + 360
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "samples.csv", "trials.csv", "scores.csv",
+    }  # fmt: skip
+
+
+def test_parquet_without_its_extra_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'tierwise\[parquet\]'"):
+        export(RESULTS, tmp_path, "parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parquet_holds_what_the_csv_holds(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra 'parquet' is not installed")
+    samples, *_ = export(RESULTS, tmp_path, "parquet")
+    table = parquet.read_table(samples)
+    assert table.num_rows == 5 * 7
+    latencies = np.concatenate([t.latency_s for t in RESULTS.trials])
+    assert np.array_equal(table["latency_s"].to_numpy(), latencies)
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no export to 'xlsx'.*csv, parquet"):
+        export(RESULTS, tmp_path, "xlsx")
