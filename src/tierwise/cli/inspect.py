@@ -127,7 +127,7 @@ def _overview(
         _print_cuts(
             graph,
             _lowest(cuts),
-            f"Cuts: {len(cuts)} valid, {single} of them a single tensor. Smallest so far",
+            f"Cuts: {len(cuts)} valid, {single} of one tensor; here, those smaller than any before",
         )
     terminal.out.print()
     if not exits:
@@ -156,7 +156,8 @@ def _lowest(cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:
 
 
 def _print_cuts(graph: Graph, cuts: tuple[Cut, ...], title: str) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    terminal.out.print(f"[bold]{title}[/]")
+    table = Table(box=None, pad_edge=False)
     table.add_column("cut", overflow="fold", style="cyan")
     table.add_column("crosses", overflow="fold")
     table.add_column("bytes", justify="right", no_wrap=True)
@@ -171,9 +172,8 @@ def _print_cuts(graph: Graph, cuts: tuple[Cut, ...], title: str) -> None:
 
 
 def _print_exits(graph: Graph, exits: tuple[ExitCandidate, ...]) -> None:
-    table = Table(
-        title="Early exits", title_justify="left", title_style="bold", box=None, pad_edge=False
-    )
+    terminal.out.print("[bold]Early exits[/]")
+    table = Table(box=None, pad_edge=False)
     table.add_column("run", justify="right", no_wrap=True)
     table.add_column("from", overflow="fold", style="cyan")
     table.add_column("to", overflow="fold", style="cyan")

@@ -24,8 +24,8 @@ from tierwise.graph.analysis import NONDETERMINISTIC, WIRE_DTYPES, Graph, name_o
 from tierwise.graph.tensors import TensorInfo
 
 _QUANTIZE = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
-# heuristic: long enough to tell torch's nested module names apart, short enough for a file name.
-_ID_LENGTH = 64
+# heuristic: the end of a nested module name tells most; longer ids fold in an 80-column table.
+_ID_LENGTH = 40
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""Where the time of an inference goes: kernel times by node, from ONNX Runtime's own profiler."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from tierwise.runtime.session import DEFAULT, SessionOptions, open_session
+
+_SUFFIX = "_kernel_time"
+
+
+def kernel_times(
+    model: Path | bytes | ir.Model,
+    feeds: Mapping[str, np.ndarray],
+    options: SessionOptions = DEFAULT,
+    *,
+    runs: int = 10,
+    warm_up: int = 2,
+) -> dict[str, float]:
+    """Median seconds of every kernel, by node name, in the order of execution.
+
+    With ``optimisation="none"`` or ``"basic"`` the names are those of the model. At higher levels
+    ONNX Runtime fuses nodes: a fused kernel keeps the name of one of them or gets a new one, and
+    the others are missing. Nodes inside subgraphs are part of the node that holds them. The sum is
+    less than the latency of a request to the session: it leaves out what happens between kernels.
+
+    Args:
+        model: As for :func:`~tierwise.runtime.session.open_session`.
+        feeds: One real input by name.
+        options: How the model is executed.
+        runs: Timed inferences.
+        warm_up: Inferences before them.
+
+    Raises:
+        ModelError: the model cannot be executed.
+        DataError: ``feeds`` do not fit it.
+    """
+    with TemporaryDirectory(prefix="tierwise-") as folder:
+        profiled = replace(options, profile_prefix=str(Path(folder) / "profile"))
+        with open_session(model, profiled) as session:
+            for _ in range(warm_up + runs):
+                session.run(feeds)
+            events = json.loads(session.end_profiling().read_text("utf-8"))
+    durations_s: dict[str, list[float]] = defaultdict(list)
+    for name, duration_us in _outer_kernels(events):
+        durations_s[name].append(duration_us * 1e-6)
+    return {
+        name: median(times[warm_up * len(times) // (warm_up + runs) :])
+        for name, times in durations_s.items()
+    }
+
+
+def _outer_kernels(events: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
+    """Name and microseconds of every kernel that doesn't run inside another one's time."""
+    kernels = [
+        event for event in events if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)
+    ]
+    end_us = 0
+    # The longer of two that begin in the same microsecond holds the other.
+    for event in sorted(kernels, key=lambda event: (event["ts"], -event["dur"])):
+        if event["ts"] >= end_us or event["ts"] + event["dur"] > end_us:
+            end_us = max(end_us, event["ts"] + event["dur"])
+            yield event["name"].removesuffix(_SUFFIX), event["dur"]

@@ -1,0 +1,31 @@
+"""Kernel times are those of the model's own nodes."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from tierwise.runtime.prepare import prepare
+from tierwise.runtime.profile import kernel_times
+from tierwise.runtime.session import SessionOptions
+
+TEXT = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[400,400] x, bool flag) => (float[400,400] y)
+{
+  big = MatMul(x, x)
+  small = Relu(big)
+  y = If(flag) <
+    then_branch = then () => (float[400,400] t) { t = Neg(small) },
+    else_branch = otherwise () => (float[400,400] e) { e = Abs(small) }
+  >
+}
+"""
+
+
+def test_every_node_has_its_time_and_the_costly_one_the_most() -> None:
+    graph = prepare(ir.from_proto(onnx.parser.parse_model(TEXT)), simplify=False)
+    feeds = {"x": np.ones((400, 400), np.float32), "flag": np.array(True)}
+    times = kernel_times(graph.model, feeds, SessionOptions(optimisation="none"), runs=5)
+    assert [*times] == [node.name for node in graph.nodes]
+    assert all(0 <= seconds < 10 for seconds in times.values())
+    assert max(times, key=times.__getitem__) == "MatMul_big"
