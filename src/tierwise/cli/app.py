@@ -24,6 +24,7 @@ COMMANDS = (
 
 
 def _build() -> App:
+    asked = next((token for token in sys.argv[1:] if not token.startswith("-")), None)
     app = App(
         name="tierwise",
         help="""Find, prove and ship the best way to deploy a black-box ONNX model.
@@ -45,12 +46,14 @@ Exit codes: 0 done, 2 the input, 3 the environment, 4 the requirement cannot be 
     for order, command in enumerate(COMMANDS):
         path = _FOLDER / f"{command.replace('-', '_')}.py"
         if path.exists():
-            # The module's first line is the summary in the list; the function's own docstring
-            # is the help of the command. Read without importing it.
+            # In the list of commands the module's first line is the summary, read without importing
+            # it; for the command that was asked for, the function's own docstring is the help.
             summary = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")[0]
             target = "app" if "\napp = " in path.read_text("utf-8") else "command"
             module = f"tierwise.cli.{path.stem}:{target}"
-            app.command(module, name=command, help=summary, sort_key=order)
+            app.command(
+                module, name=command, help=None if command == asked else summary, sort_key=order
+            )
     return app
 
 

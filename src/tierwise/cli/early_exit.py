@@ -1,0 +1,104 @@
+"""Skip repeated blocks of a model without training, and make up for what they did."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from tierwise.cli.calibration import NO_IMAGE_OPTIONS, ImageOptions, open_calibration
+from tierwise.cli.terminal import terminal
+from tierwise.errors import UserError
+from tierwise.graph.analysis import Graph
+from tierwise.operators.early_exit import EarlyExitOptions, early_exit
+from tierwise.operators.variant import Variant
+from tierwise.operators.write import write_model
+from tierwise.runtime.prepare import prepare
+from tierwise.runtime.session import SessionOptions, open_session
+
+
+def command(
+    model: Path,
+    *,
+    calibration: Path,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    images: ImageOptions = NO_IMAGE_OPTIONS,
+    save: tuple[float, ...] = (0.15,),
+    rule: Literal["search", "last-two", "last-four"] = "search",
+    compensate: Annotated[bool, Parameter(negative=("--no-compensate",))] = True,
+    threads: int = 1,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Skip repeated blocks of a model without training (early exit).
+
+    The blocks are those whose removal changes the output least, found on half of the calibration
+    inputs; the weights around them are then refitted in closed form towards what the original
+    computes there, and a refit stays only where it helps on the other half. The shortened model
+    has the inputs, outputs and operators of the original, only fewer.
+
+    Args:
+        model: An ONNX file.
+        calibration: A folder of images, an .npz with one array per model input, or a study file,
+            whose calibration inputs are used. Labels are not needed.
+        out: The ONNX file to write; with several shares, `OUT-10%.onnx` and so on.
+        images: For a folder of images.
+        save: Share of the model's multiply-accumulates to save; give it several times for a front.
+        rule: How to choose: by search, or by the study's hand rule, for comparison.
+        compensate: Whether to refit the weights around the skipped blocks.
+        threads: Threads that the search runs with; they don't change its result.
+        seed: Draws the rows that the refits see.
+        json: Print the result as JSON on standard output.
+    """
+    options = EarlyExitOptions(save=save, rule=rule, compensate=compensate, seed=seed)
+    with open_session(model) as session:
+        inputs = session.inputs
+    data = open_calibration(calibration, inputs, images)
+    feeds = [data.feeds(index) for index in range(len(data))]
+    graph = prepare(model, feeds[0], progress=terminal)
+    run = SessionOptions(threads=threads)
+    variants = early_exit(graph, feeds, options, session=run, progress=terminal)
+    if not variants:
+        raise UserError(
+            f"'{model}' has no repeated block that can be skipped: none whose input and output "
+            "have the same shape.",
+            hint="`tierwise inspect MODEL --exits` lists the blocks of a model.",
+        )
+    written = {_path(out, variant): variant for variant in variants}
+    for path, variant in written.items():
+        write_model(variant.graph.model, path)
+    if json:
+        terminal.json([_document(graph, variant, path) for path, variant in written.items()])
+        return
+    _print(graph, written)
+
+
+def _path(out: Path, variant: Variant) -> Path:
+    suffix = variant.name.removeprefix("E")
+    return out.with_name(f"{out.stem}{suffix}{out.suffix}")
+
+
+def _document(graph: Graph, variant: Variant, path: Path) -> dict[str, object]:
+    return {
+        "out": str(path),
+        "macs": variant.graph.macs,
+        "saved_macs": 1 - variant.graph.macs / graph.macs,
+        "notes": list(variant.notes),
+        "caveats": [
+            {"kind": caveat.kind.value, "evidence": caveat.evidence, "advice": caveat.advice}
+            for caveat in variant.caveats
+        ],
+    }
+
+
+def _print(graph: Graph, written: dict[Path, Variant]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for title in ("File", "MACs saved", "What was done"):
+        table.add_column(title, overflow="fold")
+    for path, variant in written.items():
+        notes = "\n".join(variant.notes)
+        table.add_row(str(path), f"{1 - variant.graph.macs / graph.macs:.1%}", notes)
+    terminal.out.print(table)
+    for variant in written.values():
+        for caveat in variant.caveats:
+            terminal.out.print(f"Note: {caveat.evidence}. {caveat.advice}", markup=False)
