@@ -21,6 +21,7 @@ def command(
     tier: str = "tier",
     listen: str = "127.0.0.1:8080",
     model: Annotated[list[str], Parameter(negative=())] | None = None,
+    stage: Annotated[list[Path], Parameter(negative=())] | None = None,
     threads: int = 1,
     concurrency: int = 1,
     workers: int = 8,
@@ -47,6 +48,7 @@ def command(
         tier: Name of the tier, as the study file has it.
         listen: HOST:PORT; port 0 picks a free one. Anything but loopback needs a token.
         model: NAME=FILE.onnx of a whole model; may be given several times.
+        stage: File of a stage, as `tierwise deploy` writes it; may be given several times.
         threads: Intra-op threads of a session.
         concurrency: Inferences that run at once; more wait in the queue.
         workers: Requests worked on at once, those that wait for the next tier included.
@@ -88,6 +90,7 @@ def command(
             threads=threads,
             cache=cache,
             models=dict(_parse_model(text) for text in model or []),
+            stages=stage or (),
             concurrency=concurrency,
             workers=workers,
             token=None if token_file is None else read_token(token_file),

@@ -10,18 +10,19 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tierwise.errors import EnvironmentFault, UserError
 from tierwise.serving.application import AgentApplication
-from tierwise.serving.artifacts import ArtifactCache
+from tierwise.serving.artifacts import ArtifactCache, sha256_of
 from tierwise.serving.faults import Refusal
 from tierwise.serving.http_server import Connection, Connections
 from tierwise.serving.limits import DEFAULT_LIMITS, Limits
 from tierwise.serving.repository import Repository
 from tierwise.serving.security import check_exposure
+from tierwise.serving.stage import StageSpec
 
 log = logging.getLogger(__name__)
 _SWEEP_S = 0.5
@@ -39,6 +40,8 @@ class AgentOptions:
         threads: Intra-op threads of a session, at most.
         cache: Folder of the model files.
         models: Whole models to serve, name to file.
+        stages: Files of stages to serve, as `tierwise deploy` writes them; their segments are in
+            ``cache``. A next hop gets this agent's own token.
         concurrency: Segments that compute at once.
         workers: Requests that are worked on at once; those above ``concurrency`` wait for the
             next tier.
@@ -56,6 +59,7 @@ class AgentOptions:
     threads: int = 1
     cache: Path = Path("~/.cache/tierwise/artifacts")
     models: Mapping[str, Path] = field(default_factory=dict)
+    stages: Sequence[Path] = ()
     concurrency: int = 1
     workers: int = 8
     token: str | None = field(default=None, repr=False)
@@ -115,6 +119,11 @@ def _application(options: AgentOptions) -> AgentApplication:
                 f"Model {name}={path} cannot be read: {error.strerror}.",
                 hint="Write --model NAME=FILE.onnx.",
             ) from error
+    for path in options.stages:
+        try:
+            repository.load(_read_stage(path, options))
+        except Refusal as refusal:
+            raise UserError(f"Stage {path}: {refusal.message}") from refusal
     return AgentApplication(
         options.tier,
         repository,
@@ -123,6 +132,24 @@ def _application(options: AgentOptions) -> AgentApplication:
         concurrency=options.concurrency,
         token=options.token,
     )
+
+
+def _read_stage(path: Path, options: AgentOptions) -> StageSpec:
+    try:
+        spec = StageSpec.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"Stage {path} cannot be read: {error}.", hint="Write --stage FILE.json."
+        ) from error
+    segment = options.cache.expanduser() / f"{spec.artifact}.onnx"
+    if segment.is_file() and sha256_of(segment) != spec.artifact:
+        raise UserError(
+            f"{segment} is not the segment that stage {path} names: its content was changed.",
+            hint="Write the deployment again: tierwise deploy.",
+        )
+    if spec.next is None or spec.next.token is not None:
+        return spec
+    return spec.model_copy(update={"next": spec.next.model_copy(update={"token": options.token})})
 
 
 async def _serve(
