@@ -1,6 +1,5 @@
 """The latency of a trial in a few figures, no finer than its samples can back."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,11 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from tierwise.stats.median_interval import fewest_for_median, median_interval
+from tierwise.stats.percentile import samples_needed as backing
 from tierwise.store.results import TrialResult, TrialState
 
-# A percentile is quoted where, with 99% confidence, at least one sample lies beyond it:
-# p90 needs 44 samples, p95 90, p99 459.
-_CONFIDENCE = 0.99
 # heuristic: a median of fewer samples than this is an anecdote; its interval is the full range.
 _FEWEST_FOR_MEDIAN = 5
 
@@ -42,15 +39,8 @@ class LatencyFigure:
 
 
 def samples_needed(percentile: float) -> int:
-    """How many samples back a percentile with 99% confidence; the median is quoted from 5.
-
-    Source: the chance that ``n`` independent samples all lie on the near side of the quantile
-    ``q`` is ``q ** n``, which must be at most 1%.
-    """
-    if percentile == 50:
-        return _FEWEST_FOR_MEDIAN
-    share = max(percentile, 100 - percentile) / 100
-    return math.ceil(math.log(1 - _CONFIDENCE) / math.log(share))
+    """How many samples back a percentile with 99% confidence; the median is quoted from 5."""
+    return _FEWEST_FOR_MEDIAN if percentile == 50 else backing(percentile / 100)
 
 
 def latency_figure(trial: TrialResult) -> LatencyFigure | None:

@@ -69,8 +69,8 @@ class Assessment:
         tied_with_best: Whether it meets the requirement and the samples cannot tell it from the
             fastest that does; true for the fastest itself.
         on_pareto_front: Whether no measured strategy is faster and loses less.
-        against_best: The comparison with the fastest; ``None`` for itself and for what was not
-            measured.
+        against_best: The comparison with the fastest; ``None`` for itself, for what does not meet
+            the requirement, and where they share too few blocks.
     """
 
     trial: TrialResult

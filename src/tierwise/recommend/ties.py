@@ -4,18 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
-from scipy.stats import wilcoxon
 
-from tierwise.recommend.latency import median_range
+from tierwise.errors import TooFewSamples
 from tierwise.stats.cliffs_delta import EffectSize, cliffs_delta, sorted_cliffs_delta
 from tierwise.stats.conover import conover
 from tierwise.stats.corrections import holm
 from tierwise.stats.kruskal import kruskal_wallis
+from tierwise.stats.median_interval import Interval
 from tierwise.stats.omnibus import Omnibus
+from tierwise.stats.verdict import FEWEST_BLOCKS, Standing, block_values, compare_with_best
 from tierwise.store.results import TrialResult
-
-SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,32 +39,29 @@ class Comparison:
 
 @dataclass(frozen=True)
 class BlockComparison:
-    """A strategy against the best one, block by block: what a verdict of a tie rests on.
+    """A strategy against the fastest that meets the requirement, block by block.
 
     Attributes:
         best: Id of the strategy it was compared with.
+        standing: How it stands to the best.
         effect: Cliff's delta against the best; positive: slower.
-        ratio: Median over blocks of its latency divided by the best's; ``None``: no block has both.
-        ratio_low: Lower end of its 95% interval.
-        ratio_high: Upper end.
+        ratio: Median over blocks of its latency divided by the best's, with its interval.
         blocks: Number of blocks that have both.
-        p: Wilcoxon's signed-rank test of the log ratios.
-        p_holm: Holm-adjusted over all strategies that were compared with the best for the verdict.
+        p_holm: Wilcoxon's signed-rank test, Holm-adjusted over all pairs of strategies that meet
+            the requirement.
     """
 
     best: str
+    standing: Standing
     effect: EffectSize
-    ratio: float | None
-    ratio_low: float | None
-    ratio_high: float | None
+    ratio: Interval
     blocks: int
-    p: float
     p_holm: float
 
     @property
     def told_apart(self) -> bool:
-        """Whether the samples tell the two apart."""
-        return self.p_holm < SIGNIFICANCE
+        """Whether the samples show it to be slower than the best."""
+        return self.standing in {Standing.SLOWER, Standing.SLIGHTLY_SLOWER}
 
 
 def compare_all(
@@ -96,63 +91,38 @@ def compare_all(
     return kruskal_wallis(groups), compared
 
 
-def against(best: TrialResult, others: Sequence[TrialResult]) -> Mapping[str, BlockComparison]:
-    """How each of ``others`` stands against ``best``, Holm-adjusted over exactly these.
+def fastest_and_rivals(
+    trials: Sequence[TrialResult],
+) -> tuple[str, Mapping[str, BlockComparison]]:
+    """The fastest of ``trials``, and how the others stand to it.
 
-    Paired by block: all trials of a block carry the same input and see the same machine, so what
-    slows both does not hide or fake a difference.
+    Others that share too few blocks with it to be compared are left out.
+
+    Args:
+        trials: Those that meet the requirement, fastest by median first; at least one.
     """
-    of_best = _by_block(best)
-    log_ratios = [_log_ratios(_by_block(other), of_best) for other in others]
-    p = np.array([signed_rank_p(log_ratio) for log_ratio in log_ratios])
-    found = {}
-    for other, log_ratio, p_raw, p_holm in zip(others, log_ratios, p, holm(p), strict=True):
-        ratio, low, high = _ratio(log_ratio)
-        found[other.strategy.id] = BlockComparison(
+    shared = [t for t in trials if len(np.intersect1d(t.block, trials[0].block)) >= FEWEST_BLOCKS]
+    if len(shared) < 2:
+        return trials[0].strategy.id, {}
+    names = [trial.strategy.id for trial in shared]
+    values_s = block_values(
+        {t.strategy.id: t.latency_s for t in shared}, {t.strategy.id: t.block for t in shared}
+    )
+    try:
+        verdict = compare_with_best(values_s, names)
+    except TooFewSamples:
+        # The best by its blocks is another than by its samples, and shares too few with some.
+        return trials[0].strategy.id, {}
+    by_id = dict(zip(names, shared, strict=True))
+    best = by_id[verdict.best.name]
+    return best.strategy.id, {
+        rank.name: BlockComparison(
             best.strategy.id,
-            cliffs_delta(other.latency_s, best.latency_s),
-            ratio,
-            low,
-            high,
-            len(log_ratio),
-            float(p_raw),
-            float(p_holm),
+            rank.standing,
+            cliffs_delta(by_id[rank.name].latency_s, best.latency_s),
+            rank.ratio,
+            rank.blocks,
+            rank.p_holm,
         )
-    return found
-
-
-def signed_rank_p(differences: Float[np.ndarray, " n"]) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test; 1 where nothing differs.
-
-    Source: F. Wilcoxon, Biometrics Bulletin 1(6), 1945; zeros dropped, exact for few blocks.
-    """
-    nonzero = differences[differences != 0]
-    if len(nonzero) == 0:
-        return 1.0
-    distinct = len(np.unique(np.abs(nonzero))) == len(nonzero)
-    method = "exact" if distinct and len(nonzero) <= 50 else "approx"
-    return float(wilcoxon(nonzero, method=method).pvalue)
-
-
-def _by_block(trial: TrialResult) -> Mapping[int, float]:
-    """Median latency of each block: a block may hold several requests of a trial."""
-    blocks, where = np.unique(trial.block, return_inverse=True)
-    if len(blocks) == len(trial.block):
-        return dict(zip(trial.block.tolist(), trial.latency_s.tolist(), strict=True))
-    return {
-        int(block): float(np.median(trial.latency_s[where == i])) for i, block in enumerate(blocks)
+        for rank in verdict.ranks[1:]
     }
-
-
-def _log_ratios(a: Mapping[int, float], b: Mapping[int, float]) -> Float[np.ndarray, " n"]:
-    shared = sorted(a.keys() & b.keys())
-    return np.log([a[block] / b[block] for block in shared])
-
-
-def _ratio(
-    log_ratio: Float[np.ndarray, " n"],
-) -> tuple[float, float, float] | tuple[None, None, None]:
-    if not len(log_ratio):
-        return None, None, None
-    low, high = median_range(log_ratio)
-    return float(np.exp(np.median(log_ratio))), float(np.exp(low)), float(np.exp(high))

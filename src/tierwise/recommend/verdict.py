@@ -10,7 +10,7 @@ from tierwise.recommend.latency import samples_needed
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 from tierwise.recommend.requirement import Requirement
 from tierwise.recommend.sweep import find_switches
-from tierwise.recommend.ties import against, compare_all
+from tierwise.recommend.ties import compare_all, fastest_and_rivals
 from tierwise.recommend.words import condition_text, needed_changes, whole_text
 from tierwise.store.results import StudyResults
 from tierwise.tiers.topology import NetworkCondition
@@ -20,9 +20,9 @@ def recommend(results: StudyResults, requirement: Requirement | None = None) -> 
     """Say which strategy to deploy, what it is tied with, and what to beware of.
 
     Under every condition asked about: among the measured strategies that meet the requirement
-    (and are not INT8 slower than float) the fastest by median; of those that the samples cannot
-    tell from it (Wilcoxon by block, Holm over all that meet the requirement) the simplest. What
-    was only predicted is judged and shown, and never recommended.
+    (and are not INT8 slower than float) the fastest by median; of those that the samples do not
+    show to be slower (:func:`tierwise.stats.verdict.compare_with_best`) the simplest. What was
+    only predicted is judged and shown, and never recommended.
 
     Args:
         results: Of a finished or half-finished study.
@@ -87,21 +87,18 @@ def _judge_condition(
     verdict = ConditionVerdict(condition, judged, None, None, omnibus, comparisons)
     if not eligible:
         return verdict
-    fastest = eligible[0]
-    rivals = against(fastest.trial, [a.trial for a in eligible[1:]])
-    rest = [a.trial for a in measured if a.id != fastest.id and a.id not in rivals]
-    others = against(fastest.trial, rest)
-    tied = {fastest.id} | {id_ for id_, c in rivals.items() if not c.told_apart}
+    fastest, rivals = fastest_and_rivals([a.trial for a in eligible])
+    tied = {fastest} | {id_ for id_, c in rivals.items() if not c.told_apart}
     marked = tuple(
         replace(
             a,
             tied_with_best=a.id in tied,
-            against_best=rivals.get(a.id) or others.get(a.id),
+            against_best=rivals.get(a.id),
         )
         for a in judged
     )
     choice = min((a for a in eligible if a.id in tied), key=_complexity)
-    return replace(verdict, strategies=marked, fastest=fastest.id, recommended=choice.id)
+    return replace(verdict, strategies=marked, fastest=fastest, recommended=choice.id)
 
 
 def _complexity(assessment: Assessment) -> tuple[int, float, int, float]:

@@ -13,10 +13,15 @@ from tierwise.recommend.recommendation import (
     Switch,
 )
 from tierwise.recommend.requirement import Requirement
+from tierwise.stats.percentile import percentile_bound
+from tierwise.stats.percentile import samples_needed as percentile_samples_needed
+from tierwise.stats.verdict import FEWEST_BLOCKS, Standing
+from tierwise.stats.wilcoxon import wilcoxon
 from tierwise.store.results import StudyResults, TrialState
 from tierwise.tiers.topology import NetworkCondition
 from tierwise.units import format_bandwidth, format_duration
 
+_TEST = "signed ranks by block, Holm"
 # A sentence lists at most this many strategies; the table has them all.
 _MOST_LISTED = 3
 
@@ -98,11 +103,11 @@ def _what_and_how_fast(requirement: Requirement, choice: Assessment, where: str)
     network = f"{where[0].upper()}{where[1:]} it" if where else "It"
     return (
         f"{opening}. {network} answers in {format_duration(latency.p50_s)} at the median"
-        f" (n={latency.n}, 95% interval {_interval(latency.low_s, latency.high_s)}){tail}{asked}."
+        f" (n={latency.n}, 95% interval {interval(latency.low_s, latency.high_s)}){tail}{asked}."
     )
 
 
-def _interval(low_s: float, high_s: float) -> str:
+def interval(low_s: float, high_s: float) -> str:
     """``"10.9 to 11.1 ms"``: one unit, as many digits as tell the ends apart."""
     scale, unit = (1.0, "s") if high_s >= 1 else (1e3, "ms")
     low, high = low_s * scale, high_s * scale
@@ -120,11 +125,23 @@ def _what_it_loses(results: StudyResults, choice: Assessment) -> str:
     if abs(quality.loss) < 0.05:
         return f"It loses nothing ({measured})."
     verb = "loses" if quality.loss > 0 else "gains"
+    doubt = _loss_in_doubt(results, choice)
     size = abs(quality.loss)
     points = "point" if f"{size:.1f}" == "1.0" else "points"
     original = results.quality.get("I")
     before = "" if original is None else f", {original.value:.1f} before"
-    return f"It {verb} {size:.1f} {points} ({measured}{before})."
+    return f"It {verb} {size:.1f} {points} ({measured}{before}){doubt}."
+
+
+def _loss_in_doubt(results: StudyResults, choice: Assessment) -> str:
+    """Whether so many inputs could show such a change where there is none."""
+    original, quality = results.quality.get("I"), choice.quality
+    if original is None or quality is None or original is quality:
+        return ""
+    if len(original.per_input) != len(quality.per_input) or not len(quality.per_input):
+        return ""
+    test = wilcoxon(original.per_input, quality.per_input)
+    return "" if test.p < 0.05 else f", which {quality.n} inputs cannot tell from no change"
 
 
 def _compared_with(verdict: ConditionVerdict, choice: Assessment) -> str:
@@ -148,24 +165,27 @@ def _compared_with(verdict: ConditionVerdict, choice: Assessment) -> str:
 
 
 def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
-    tied = verdict.tied
-    if not tied:
-        rivals = [a for a in verdict.strategies if a.against_best and a.meets and not a.unsuited]
-        if not rivals:
-            return "No other strategy meets the requirement."
-        runner_up = rivals[0]
-        comparison = runner_up.against_best
-        assert comparison is not None
-        slower = "" if comparison.ratio is None else f" is {comparison.ratio - 1:.1%} slower and"
+    rivals = [a for a in verdict.strategies if a.meets and not a.unsuited and a.measured]
+    rivals = [a for a in rivals if a.id != choice.id]
+    if not rivals:
+        return "No other strategy meets the requirement."
+    if verdict.tied:
+        names = _listed([a.id for a in verdict.tied])
+        text = f"{names} cannot be told apart from it ({_TEST})"
+        if choice.id != verdict.fastest:
+            text += f"; it is preferred for being simpler ({_why_simpler(verdict, choice)})"
+        return text + "."
+    comparison = rivals[0].against_best
+    if comparison is None:
         return (
-            f"The next one, {runner_up.id},{slower} told apart from it (Wilcoxon by block,"
-            f" Holm-adjusted p {_p(comparison.p_holm)})."
+            f"There are too few blocks to tell it from {_listed([a.id for a in rivals])}:"
+            f" {FEWEST_BLOCKS} are needed."
         )
-    names = _listed([a.id for a in tied])
-    text = f"{names} cannot be told apart from it (Wilcoxon by block, Holm, 5%)"
-    if choice.id != verdict.fastest:
-        text += f"; it is preferred for being simpler ({_why_simpler(verdict, choice)})"
-    return text + "."
+    little = ", too little to matter" if comparison.standing is Standing.SLIGHTLY_SLOWER else ""
+    return (
+        f"The next one, {rivals[0].id}, is {comparison.ratio.estimate - 1:.1%} slower{little}"
+        f" ({_TEST}: p {_p(comparison.p_holm)})."
+    )
 
 
 def _why_simpler(verdict: ConditionVerdict, choice: Assessment) -> str:
@@ -178,9 +198,7 @@ def _why_simpler(verdict: ConditionVerdict, choice: Assessment) -> str:
     return "fewer operators"
 
 
-def _p(p: float | None) -> str:
-    if p is None:
-        return "unknown"
+def _p(p: float) -> str:
     return "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -204,6 +222,9 @@ def _cautions(
     slow = [a for a in verdict.strategies if a.unsuited]
     if slow:
         yield f"{_listed([a.id for a in slow])} left out: INT8 is no faster than float there."
+    narrow = _narrowly(recommendation.requirement, choice)
+    if narrow:
+        yield narrow
     strategy = choice.trial.strategy
     subjects = {strategy.id, strategy.variant, *strategy.tiers, *choice.trial.wire_bytes, ""}
     about = [w for w in recommendation.warnings if w.subject in subjects]
@@ -214,6 +235,23 @@ def _cautions(
         )
         more = f"; and {len(about) - 2} more" if len(about) > 2 else ""
         yield f"Beware: {shown}{more}."
+
+
+def _narrowly(requirement: Requirement, choice: Assessment) -> str:
+    """Where the samples keep the limit but do not prove that the truth does."""
+    limit_s, percentile = requirement.latency_s, requirement.percentile
+    if limit_s is None or percentile is None or percentile <= 0:
+        return ""
+    samples = choice.trial.latency_s
+    if len(samples) < percentile_samples_needed(percentile / 100):
+        return ""
+    bound = percentile_bound(samples, percentile / 100)
+    if bound.upper <= limit_s:
+        return ""
+    return (
+        f"It keeps the limit narrowly: the true p{percentile:g} may be up to"
+        f" {format_duration(bound.upper)} ({bound.confidence:.0%} confidence)."
+    )
 
 
 def _nothing_meets(

@@ -10,7 +10,7 @@ import vl_convert
 
 from tierwise.recommend.parts import PartGroup, by_group
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
-from tierwise.recommend.words import needed_changes, sweep_text, switch_text
+from tierwise.recommend.words import interval, needed_changes, sweep_text, switch_text
 from tierwise.report.figures.all import figures
 from tierwise.report.figures.figure import Figure
 from tierwise.report.palette import CONFIG, DARK, LIGHT, as_css, as_script
@@ -37,6 +37,7 @@ def render_page(recommendation: Recommendation) -> str:
         "ms": _milliseconds,
         "duration": format_duration,
         "size": format_bytes,
+        "to": interval,
         "p": p_value,
     }
     template = environment.get_template("report.html.j2")

@@ -78,13 +78,14 @@ def _strategy(a: Assessment) -> list[Cell]:
 
 def _against_best(recommendation: Recommendation) -> Table:
     header = (
-        "condition", "strategy", "fastest", "ratio", "ratio_low", "ratio_high", "blocks",
-        "p_wilcoxon", "p_wilcoxon_holm", "cliffs_delta", "magnitude", "told_apart",
+        "condition", "strategy", "fastest", "ratio", "ratio_low", "ratio_high",
+        "ratio_confidence", "blocks", "p_holm", "cliffs_delta", "magnitude", "standing",
     )  # fmt: skip
     rows: list[list[Cell]] = [
         [
-            verdict.condition.id, a.id, c.best, c.ratio, c.ratio_low, c.ratio_high, c.blocks,
-            c.p, c.p_holm, c.effect.delta, c.effect.magnitude.value, c.told_apart,
+            verdict.condition.id, a.id, c.best, c.ratio.estimate, c.ratio.low, c.ratio.high,
+            c.ratio.confidence, c.blocks, c.p_holm, c.effect.delta, c.effect.magnitude.value,
+            c.standing.value,
         ]
         for verdict in recommendation.verdicts
         for a in verdict.strategies

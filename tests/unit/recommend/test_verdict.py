@@ -44,7 +44,7 @@ def test_the_verdict_says_what_where_how_fast_and_at_what_loss():
     text = recommend(made_up_results(), Requirement.parse(max_loss=1)).verdict
     assert text.startswith("Deploy edge/Q (quantize, on edge).")
     assert "edge-cloud 50 Mbit/s, rtt 8 ms it answers in 12.1 ms at the median (n=100, 95%" in text
-    assert "It loses 0.3 points (top-1 96.1 on 360 inputs, 96.4 before)." in text
+    assert "It loses 0.3 points (top-1 96.1 on 360 inputs, 96.4 before)" in text
     assert "The model as it is does best on edge: 18.6 ms" in text
 
 
@@ -72,7 +72,9 @@ def test_a_small_difference_that_every_block_shows_is_told_apart_under_a_larger_
     comparison = verdict.get("edge/I").against_best
     assert comparison.told_apart
     assert comparison.effect.magnitude.value == "negligible"
-    assert comparison.ratio == pytest.approx(1.02, abs=0.005)
+    assert comparison.ratio.estimate == pytest.approx(1.02, abs=0.005)
+    assert comparison.standing.value == "slower, but by less than matters"
+    assert "too little to matter" in verdict.text
 
 
 def test_int8_that_is_slower_than_float_is_never_recommended():
@@ -85,6 +87,31 @@ def test_int8_that_is_slower_than_float_is_never_recommended():
     assert verdict.get("edge/Q").meets
     assert verdict.get("edge/Q").unsuited.startswith("INT8 is no faster here")
     assert verdict.recommended is None
+
+
+def test_few_blocks_are_not_enough_to_call_anything_tied_or_slower():
+    verdict = only(recommend(made_up_results(blocks=6)))
+    assert verdict.recommended == verdict.fastest
+    assert [a.id for a in verdict.strategies if a.tied_with_best] == [verdict.fastest]
+    assert "There are too few blocks to tell it from" in verdict.text
+    assert "7 are needed" in verdict.text
+
+
+def test_a_limit_that_is_kept_narrowly_is_said_to_be():
+    results = made_up_results(operators=ONE_TIER)
+    p95_s = only(recommend(results)).choice.latency.p95_s
+    asked = Requirement.parse(latency=f"p95={p95_s * 1.001:.9f}s")
+    assert (
+        "It keeps the limit narrowly: the true p95 may be up to"
+        in recommend(results, asked).verdict
+    )
+    assert "narrowly" not in recommend(results, Requirement.parse(latency="p95=1s")).verdict
+
+
+def test_a_loss_that_so_few_inputs_cannot_show_is_called_in_doubt():
+    results = made_up_results(operators=(Operator.Q, Operator.I))
+    assert "loses 0.3 points" in recommend(results).verdict
+    assert "which 360 inputs cannot tell from no change" in recommend(results).verdict
 
 
 def test_where_nothing_meets_the_requirement_it_says_what_would_have_to_give():
@@ -155,7 +182,7 @@ def test_a_strategy_that_does_not_fit_does_not_meet_the_requirement():
     verdict = only(recommend(made_up_results(does_not_fit=["edge/QE"], failed=["edge/Q"])))
     assert verdict.get("edge/QE").meets is False
     assert verdict.get("edge/Q").meets is False
-    assert verdict.recommended == "mobile-edge/QEP@relu_9_q"
+    assert verdict.fastest == "mobile-edge/QEP@relu_9_q"
 
 
 def test_a_study_without_quality_knows_latency_only():
