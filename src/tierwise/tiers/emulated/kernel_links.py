@@ -1,0 +1,276 @@
+"""Links made by the kernel: a network namespace for each tier, a veth pair for each link.
+
+Every tier has one address of its own, on its loopback device; the tiers in the middle forward. The
+rate is a token bucket (tbf) at both ends of a pair. The delay is netem where the kernel has it;
+where not, packets take another way, through a pair of TUN devices and a process that holds each
+packet back (:mod:`.delay`). Which way is a matter of routes, so connections survive the change.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from tierwise.errors import EnvironmentFault
+from tierwise.tiers.emulated import delay
+from tierwise.tiers.emulated.linux import inside, new_network_namespace
+from tierwise.tiers.topology import LinkShape
+
+_MTU = 1500
+# What a full packet carries of TCP payload (20 bytes IP, 32 bytes TCP with timestamps), and what
+# the bucket counts of it: 14 bytes more on Ethernet (veth), none on TUN. The bucket's rate is
+# raised by this, so that the rate asked for is what the payload gets.
+_PAYLOAD_BYTES = _MTU - 52
+_VETH_OVERHEAD = (_MTU + 14) / _PAYLOAD_BYTES
+_TUN_OVERHEAD = _MTU / _PAYLOAD_BYTES
+# The bucket must hold what the link sends until a late timer comes; more lets short messages
+# through too fast. Measured: benchmarks/emulation.py.
+_BUCKET_S = 0.0003
+_SMALLEST_BUCKET_BYTES = 2 * (_MTU + 14)
+# tbf's rate is a 32-bit number of bytes per second: just below is what "unlimited" means here.
+_FASTEST_BYTES_PER_S = 4e9
+_UNLIMITED_BUCKET_BYTES = 4 * 2**20
+# A queue that a single sender never fills (the kernel's send buffer ends at 4-6 MB), so that no
+# packet is lost unless loss was asked for.
+_QUEUE_BYTES = 32 * 2**20
+
+_SETTINGS = {
+    "net/ipv4/ip_forward": "1",
+    # A link is a rate and a delay, here as in predictions. Without this an idle connection starts
+    # slowly again, and a request after a pause would not be comparable with one without.
+    "net/ipv4/tcp_slow_start_after_idle": "0",
+    # What one condition taught the kernel about a destination must not leak into the next.
+    "net/ipv4/tcp_no_metrics_save": "1",
+    # In every kernel and allowed in every namespace (cubic isn't); and on a link without loss it
+    # only ever opens its window, where bbr and cubic guess at the rate and pace.
+    "net/ipv4/tcp_congestion_control": "reno",
+}
+
+_UNSHAPED = LinkShape()
+
+
+def address(index: int) -> str:
+    """Address of the tier at this place in the chain: the same in every run, seen nowhere else."""
+    return f"10.77.0.{index + 1}"
+
+
+@dataclass
+class _End:
+    """One end of a link."""
+
+    tier: int  # whose namespace
+    veth: int  # interface index
+    tun: int | None
+    tun_name: str
+
+
+@dataclass
+class _Link:
+    name: str
+    near: _End
+    far: _End
+    delay_line: delay.DelayLine | None
+    shape: LinkShape = _UNSHAPED
+    cut: bool = False
+
+
+class KernelLinks:
+    """Namespaces of a chain of tiers and the links between neighbours.
+
+    Only for a single-threaded process: it moves between namespaces. Everything made ends with
+    the process, since nothing has a name outside.
+    """
+
+    def __init__(self, tiers: Sequence[str]) -> None:
+        """Make it all; :class:`OSError` or :class:`NetlinkError` where that is not allowed."""
+        self.namespaces = [new_network_namespace() for _ in tiers]
+        self._netlink: list[IPRoute] = []
+        for index, namespace in enumerate(self.namespaces):
+            with inside(namespace):
+                _configure()
+                netlink = IPRoute()
+            self._netlink.append(netlink)
+            loopback = netlink.link_lookup(ifname="lo")[0]
+            netlink.link("set", index=loopback, state="up")
+            netlink.addr("add", index=loopback, address=address(index), prefixlen=32)
+        self.has_netem = self._try_netem()
+        self._links = [self._connect(i, f"{a}-{b}") for i, (a, b) in enumerate(pairwise(tiers))]
+        for link in self._links:
+            self._apply(link, link.shape)
+
+    @property
+    def backend(self) -> str:
+        """What shapes the links, in words."""
+        return "veth + tbf + netem" if self.has_netem else "veth + tbf, delay through TUN"
+
+    def workers(self) -> tuple[int, ...]:
+        """Process ids of the delay lines."""
+        return tuple(link.delay_line.pid for link in self._links if link.delay_line)
+
+    def shape(self, shapes: Mapping[str, LinkShape]) -> None:
+        """Give every named link its shape, in place."""
+        for link in self._links:
+            if link.name in shapes:
+                self._apply(link, shapes[link.name])
+
+    def set_cut(self, name: str, *, cut: bool) -> None:
+        """Drop everything on the link, or no longer."""
+        for link in self._links:
+            if link.name == name:
+                link.cut = cut
+                self._apply(link, link.shape)
+
+    def crossed_bytes(self) -> dict[str, int]:
+        """Bytes sent over each link so far, both directions, headers included."""
+        return {
+            link.name: sum(self._sent_bytes(end) for end in (link.near, link.far))
+            for link in self._links
+        }
+
+    def close(self) -> None:
+        """End the delay lines and let the namespaces go."""
+        for link in self._links:
+            if link.delay_line:
+                link.delay_line.close()
+        for netlink in self._netlink:
+            netlink.close()
+        for namespace in self.namespaces:
+            os.close(namespace)
+        self._links, self._netlink, self.namespaces = [], [], []
+
+    def _try_netem(self) -> bool:
+        loopback = self._netlink[0].link_lookup(ifname="lo")[0]
+        try:
+            self._netlink[0].tc("add", "netem", index=loopback, delay=1000)
+        except NetlinkError:
+            return False
+        self._netlink[0].tc("del", index=loopback, root=True)
+        return True
+
+    def _connect(self, near: int, name: str) -> _Link:
+        far = near + 1
+        self._netlink[near].link(
+            "add",
+            ifname="far",
+            kind="veth",
+            mtu=_MTU,
+            peer={"ifname": "near", "mtu": _MTU, "net_ns_fd": self.namespaces[far]},
+        )
+        veths = [
+            self._netlink[tier].link_lookup(ifname=ifname)[0]
+            for tier, ifname in ((near, "far"), (far, "near"))
+        ]
+        hardware = [
+            self._netlink[tier].get_links(veth)[0].get("address")
+            for tier, veth in ((near, veths[0]), (far, veths[1]))
+        ]
+        # Fixed neighbours: no address resolution in anyone's latency.
+        for tier, veth, other, mac in (
+            (near, veths[0], far, hardware[1]),
+            (far, veths[1], near, hardware[0]),
+        ):
+            netlink = self._netlink[tier]
+            netlink.link("set", index=veth, state="up", txqlen=1000)
+            netlink.neigh("add", dst=address(other), lladdr=mac, ifindex=veth, state="permanent")
+        tuns: list[int | None] = [None, None]
+        line = None
+        if not self.has_netem:
+            line = delay.DelayLine.between(self.namespaces[near], self.namespaces[far])
+            for place, (tier, ifname) in enumerate(((near, "far-tun"), (far, "near-tun"))):
+                tuns[place] = self._netlink[tier].link_lookup(ifname=ifname)[0]
+                self._netlink[tier].link("set", index=tuns[place], mtu=_MTU, state="up")
+        return _Link(
+            name,
+            _End(near, veths[0], tuns[0], "far-tun"),
+            _End(far, veths[1], tuns[1], "near-tun"),
+            line,
+        )
+
+    def _apply(self, link: _Link, shape: LinkShape) -> None:
+        if (shape.jitter_s or shape.loss) and not self.has_netem:
+            raise EnvironmentFault(
+                f"Link {link.name} asks for jitter or loss, and this kernel has no netem.",
+                hint="Load it (`modprobe sch_netem`) or leave jitter and loss out.",
+                link=link.name,
+            )
+        through_tun = shape.rtt_s > 0 and not self.has_netem
+        if link.delay_line:
+            link.delay_line.set_delay(shape.rtt_s / 2)
+        for end, other in ((link.near, link.far), (link.far, link.near)):
+            self._limit(end.tier, end.veth, replace(shape), _VETH_OVERHEAD, cut=link.cut)
+            if end.tun is not None:
+                self._limit(end.tier, end.tun, replace(shape, rtt_s=0), _TUN_OVERHEAD, cut=link.cut)
+            self._route(end, other, through_tun=through_tun)
+        link.shape = shape
+
+    def _limit(
+        self, tier: int, device: int, shape: LinkShape, overhead: float, *, cut: bool
+    ) -> None:
+        netlink = self._netlink[tier]
+        parent: dict[str, str] = {}
+        if self.has_netem:
+            netlink.tc(
+                "replace",
+                "netem",
+                index=device,
+                handle="1:",
+                delay=round(shape.rtt_s / 2 * 1e6),
+                jitter=round(shape.jitter_s * 1e6),
+                loss=shape.loss * 100,
+                limit=_QUEUE_BYTES // _MTU,
+            )
+            parent = {"parent": "1:1"}
+        rate = shape.bandwidth_bit_per_s
+        # a rate per second of bytes; buckets hold what a late timer would otherwise lose
+        bytes_per_s = _FASTEST_BYTES_PER_S if rate is None else rate / 8 * overhead
+        bucket = (
+            _UNLIMITED_BUCKET_BYTES
+            if rate is None
+            else max(_SMALLEST_BUCKET_BYTES, bytes_per_s * _BUCKET_S)
+        )
+        netlink.tc(
+            "replace",
+            "tbf",
+            index=device,
+            handle="10:",
+            rate=min(math.ceil(bytes_per_s), int(_FASTEST_BYTES_PER_S)),
+            burst=math.ceil(bucket),
+            # a queue of one byte takes no packet: nothing goes through, and nobody is told
+            limit=1 if cut else _QUEUE_BYTES,
+            **parent,
+        )
+
+    def _route(self, end: _End, other: _End, *, through_tun: bool) -> None:
+        """Everything beyond ``end``'s link goes over its veth, or its TUN device."""
+        beyond = (
+            range(other.tier, len(self.namespaces))
+            if other.tier > end.tier
+            else range(other.tier + 1)
+        )
+        for tier in beyond:
+            way = (
+                {"oif": end.tun}
+                if through_tun
+                else {"oif": end.veth, "gateway": address(other.tier), "flags": ["onlink"]}
+            )
+            self._netlink[end.tier].route(
+                "replace", dst=f"{address(tier)}/32", prefsrc=address(end.tier), **way
+            )
+
+    def _sent_bytes(self, end: _End) -> int:
+        sent = 0
+        for device in (end.veth, end.tun):
+            if device is not None:
+                stats = self._netlink[end.tier].get_links(device)[0].get("stats64")
+                sent += stats["tx_bytes"]
+        return sent
+
+
+def _configure() -> None:
+    for name, value in _SETTINGS.items():
+        (Path("/proc/sys") / name).write_text(value)

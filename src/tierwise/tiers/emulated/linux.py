@@ -1,0 +1,123 @@
+"""System calls that Python 3.11 has no name for; on other systems they raise :class:`OSError`."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# From linux/sched.h and linux/prctl.h.
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+_PR_SET_PDEATHSIG = 1
+_PR_SET_TIMERSLACK = 29
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+IS_LINUX = sys.platform.startswith("linux")
+
+
+def _call(name: str, *arguments: int) -> None:
+    if not IS_LINUX:
+        raise OSError(f"{name} is a Linux system call, and this is {sys.platform}")
+    if getattr(_LIBC, name)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def unshare(flags: int) -> None:
+    """Move this process into new namespaces; :class:`OSError` where it may not."""
+    _call("unshare", flags)
+
+
+def new_network_namespace() -> int:
+    """A descriptor of a new, empty, nameless network namespace; this process stays where it is.
+
+    Nameless ones end with the last process and descriptor that holds them, so no crash can leave
+    one behind.
+    """
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    try:
+        unshare(CLONE_NEWNET)
+        try:
+            return os.open("/proc/self/ns/net", os.O_RDONLY)
+        finally:
+            _call("setns", home, CLONE_NEWNET)
+    finally:
+        os.close(home)
+
+
+@contextmanager
+def inside(namespace: int) -> Iterator[None]:
+    """Run the block inside the network namespace. Single-threaded processes only."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    try:
+        _call("setns", namespace, CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            _call("setns", home, CLONE_NEWNET)
+    finally:
+        os.close(home)
+
+
+def enter(namespace: int) -> None:
+    """Move this process into the network namespace for good."""
+    _call("setns", namespace, CLONE_NEWNET)
+
+
+def new_user_namespace() -> None:
+    """Become root of a new user namespace; files still see the user who started us."""
+    user, group = os.geteuid(), os.getegid()
+    # its own network namespace too: there is no way back into one of the outside
+    unshare(CLONE_NEWUSER | CLONE_NEWNET)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"0 {user} 1"),
+        ("gid_map", f"0 {group} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:  # noqa: PTH123  one write(2)
+            file.write(text)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that made it ends."""
+    if IS_LINUX:
+        _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def wake_on_time() -> None:
+    """Let timers fire when they are due: no timer slack, and before ordinary processes if we may.
+
+    Real-time priority matters on a busy machine only; without the right to it the process is as
+    prompt as any other.
+    """
+    if not IS_LINUX:
+        return
+    _call("prctl", _PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        return
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that all threads of a process used so far, to the nanosecond.
+
+    The clock id of another process is made as ``clock_getcpuclockid(3)`` makes it.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def process_start(pid: int) -> str | None:
+    """When a process started, in clock ticks since boot; ``None`` if it is gone.
+
+    With the pid this names a process for good: pids are used again.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123  procfs
+            fields = file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else fields[19]

@@ -1,0 +1,280 @@
+"""The network between emulated tiers: the kernel's where we may, user space where not."""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
+
+from tierwise.errors import EnvironmentFault
+from tierwise.tiers.emulated.channel import Message
+from tierwise.tiers.emulated.linux import (
+    IS_LINUX,
+    inside,
+    new_network_namespace,
+    new_user_namespace,
+)
+from tierwise.tiers.emulated.relay import Relay, Route, paths
+from tierwise.tiers.emulated.workers import start_worker, stop_worker
+from tierwise.tiers.topology import LinkShape
+
+Backend = Literal["auto", "root", "userns", "userspace"]
+_AGENT_PORT = 8080  # of a private namespace: nobody else is there
+
+
+class Network(Protocol):
+    """What the keeper needs of either."""
+
+    backend: str
+
+    def namespace(self, tier: str) -> int | None:
+        """Descriptor of the tier's network namespace, if it has one."""
+
+    def listen(self, tier: str) -> str:
+        """``HOST:PORT`` on which the tier's agent is told to listen."""
+
+    def aim(self, tier: str, listening: str) -> None:
+        """The tier's agent is reached at URL ``listening`` from its own tier."""
+
+    def relays(self) -> dict[str, str]:
+        """``HOST:PORT`` to use instead of the agent's own, by ``"source>target"``."""
+
+    def probe_address(self, link: str, far: str, port: int) -> tuple[str, int]:
+        """Where to reach ``port`` of tier ``far`` from the tier before it, across ``link``."""
+
+    def new_socket(self, tier: str) -> socket.socket:
+        """An unconnected TCP socket of the tier."""
+
+    def shape(self, shapes: Mapping[str, LinkShape]) -> None:
+        """Reshape the named links in place."""
+
+    def set_cut(self, link: str, *, cut: bool) -> None:
+        """Stop everything on the link, or let it go on."""
+
+    def crossed_bytes(self) -> dict[str, int]:
+        """Bytes that crossed each link so far."""
+
+    def close(self) -> None:
+        """Remove it all."""
+
+
+class NamespaceNetwork:
+    """A network namespace for each tier."""
+
+    def __init__(self, tiers: Sequence[str], rights: str) -> None:
+        """Make it; ``rights`` says by which right, for the record."""
+        # pyroute2 is Linux only and takes half a second to import: not for user-space links.
+        from tierwise.tiers.emulated import kernel_links  # noqa: PLC0415
+
+        self._tiers = tuple(tiers)
+        self._address = kernel_links.address
+        self._links = kernel_links.KernelLinks(tiers)
+        self.backend = f"network namespaces ({rights}), {self._links.backend}"
+
+    def namespace(self, tier: str) -> int:
+        """See :class:`Network`."""
+        return self._links.namespaces[self._tiers.index(tier)]
+
+    def listen(self, tier: str) -> str:
+        """See :class:`Network`."""
+        return f"{self._address(self._tiers.index(tier))}:{_AGENT_PORT}"
+
+    def aim(self, tier: str, listening: str) -> None:
+        """Nothing to do: every tier reaches every other at its own address."""
+
+    def relays(self) -> dict[str, str]:
+        """None are needed."""
+        return {}
+
+    def probe_address(self, link: str, far: str, port: int) -> tuple[str, int]:  # noqa: ARG002
+        """See :class:`Network`."""
+        return self._address(self._tiers.index(far)), port
+
+    def new_socket(self, tier: str) -> socket.socket:
+        """See :class:`Network`."""
+        with inside(self.namespace(tier)):
+            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+    def shape(self, shapes: Mapping[str, LinkShape]) -> None:
+        """See :class:`Network`."""
+        self._links.shape(shapes)
+
+    def set_cut(self, link: str, *, cut: bool) -> None:
+        """See :class:`Network`."""
+        self._links.set_cut(link, cut=cut)
+
+    def crossed_bytes(self) -> dict[str, int]:
+        """See :class:`Network`."""
+        return self._links.crossed_bytes()
+
+    def close(self) -> None:
+        """See :class:`Network`."""
+        self._links.close()
+
+
+class UserSpaceNetwork:
+    """All tiers on this machine's loopback; a relay process between them."""
+
+    backend = "user-space relay"
+
+    def __init__(self, tiers: Sequence[str], links: Sequence[str]) -> None:
+        """Start the relay for the paths between ``tiers`` that only cross ``links``."""
+        self._ports = dict.fromkeys(tiers, 0)
+        self._links = tuple(links)
+        between = {
+            pair: path
+            for pair, path in paths(tiers).items()
+            if all(link in links for link, _ in path)
+        }
+        self._pairs = tuple(between)
+        routes = [Route(_listener(), path) for path in between.values()]
+        probes = [Route(_listener(), ((link, "forth"),)) for link in links]
+        self._relay_ports = dict(zip(self._pairs, map(_port, routes), strict=True))
+        self._probe_ports = dict(zip(links, map(_port, probes), strict=True))
+        every = [*routes, *probes]
+        self._pid, self._control = start_worker(
+            lambda control: Relay(control, every, links).run(),
+            [route.listener.fileno() for route in every],
+        )
+        for route in every:
+            route.listener.close()
+
+    def namespace(self, tier: str) -> None:
+        """See :class:`Network`."""
+
+    def listen(self, tier: str) -> str:
+        """See :class:`Network`; after a restart the port stays the same."""
+        return f"127.0.0.1:{self._ports[tier]}"
+
+    def aim(self, tier: str, listening: str) -> None:
+        """See :class:`Network`."""
+        address = urlsplit(listening)
+        self._ports[tier] = address.port or 80
+        targets = {
+            str(index): [address.hostname, address.port]
+            for index, (_, target) in enumerate(self._pairs)
+            if target == tier
+        }
+        self._tell({"targets": targets})
+
+    def relays(self) -> dict[str, str]:
+        """See :class:`Network`."""
+        return {f"{a}>{b}": f"127.0.0.1:{port}" for (a, b), port in self._relay_ports.items()}
+
+    def probe_address(self, link: str, far: str, port: int) -> tuple[str, int]:  # noqa: ARG002
+        """See :class:`Network`: each link has a relay of its own for probes."""
+        index = len(self._pairs) + self._links.index(link)
+        self._tell({"targets": {str(index): ["127.0.0.1", port]}})
+        return "127.0.0.1", self._probe_ports[link]
+
+    def new_socket(self, tier: str) -> socket.socket:  # noqa: ARG002
+        """See :class:`Network`."""
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+    def shape(self, shapes: Mapping[str, LinkShape]) -> None:
+        """See :class:`Network`."""
+        for name, shape in shapes.items():
+            if shape.jitter_s or shape.loss:
+                raise EnvironmentFault(
+                    f"Link {name} asks for jitter or loss, and links in user space have neither.",
+                    hint="Run as root, or where user namespaces are allowed, on a kernel with "
+                    "netem; or leave jitter and loss out.",
+                    link=name,
+                )
+        told = {
+            name: {"bandwidth_bit_per_s": shape.bandwidth_bit_per_s, "rtt_s": shape.rtt_s}
+            for name, shape in shapes.items()
+        }
+        self._tell({"shapes": told})
+
+    def set_cut(self, link: str, *, cut: bool) -> None:
+        """See :class:`Network`."""
+        self._tell({"cut": {link: cut}})
+
+    def crossed_bytes(self) -> dict[str, int]:
+        """See :class:`Network`."""
+        crossed: dict[str, int] = self._tell({})["crossed_bytes"]
+        return crossed
+
+    def close(self) -> None:
+        """See :class:`Network`."""
+        stop_worker(self._pid, self._control)
+
+    def _tell(self, message: Message) -> Message:
+        try:
+            self._control.send(message)
+            return self._control.receive()[0]
+        except (OSError, EOFError) as error:
+            raise EnvironmentFault(
+                "The relay that stands for the links died.",
+                hint="Run again; what is finished is kept.",
+            ) from error
+
+
+def make_network(tiers: Sequence[str], links: Sequence[str], backend: Backend) -> Network:
+    """The best network that ``backend`` allows and this machine can do.
+
+    Raises:
+        EnvironmentFault: a back end was asked for by name and cannot be had.
+    """
+    reasons = []
+    if backend in {"auto", "root"}:
+        reason = _tried(lambda: None)
+        if reason is None:
+            return NamespaceNetwork(tiers, "root")
+        reasons.append(reason)
+    if backend in {"auto", "userns"}:
+        reason = _tried(new_user_namespace)
+        if reason is None:
+            new_user_namespace()
+            return NamespaceNetwork(tiers, "user namespace")
+        reasons.append(reason)
+    if backend in {"auto", "userspace"}:
+        return UserSpaceNetwork(tiers, links)
+    raise EnvironmentFault(
+        f"Links by {backend!r} cannot be made here: {'; '.join(reasons)}.",
+        hint="Leave the back end to Tierwise, or take 'userspace', which works everywhere.",
+    )
+
+
+def _tried(first: object) -> str | None:
+    """Why namespaces can't be made after ``first``; ``None``: they can.
+
+    Tried in a process of its own, since a process can't leave a user namespace again.
+    """
+    if not IS_LINUX:
+        return "network namespaces are Linux's"
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_try_namespace(first, theirs))
+    os.close(theirs)
+    with os.fdopen(ours, encoding="utf-8") as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    return None if status == 0 else said or f"the trial ended with status {status}"
+
+
+def _try_namespace(first: object, pipe: int) -> int:
+    try:
+        assert callable(first)
+        first()
+        with inside(new_network_namespace()):
+            for needed in ("/proc/sys/net/ipv4/ip_forward", "/dev/net/tun"):
+                os.close(os.open(needed, os.O_RDWR))
+    except OSError as error:
+        os.write(pipe, str(error).encode())
+        return 1
+    return 0
+
+
+def _listener() -> socket.socket:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    return listener
+
+
+def _port(route: Route) -> int:
+    port: int = route.listener.getsockname()[1]
+    return port

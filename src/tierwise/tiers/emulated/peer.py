@@ -1,0 +1,100 @@
+"""The process at the other end of a probe: it computes, or answers over a link, where it stands."""
+
+import hashlib
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+
+from tierwise.tiers.emulated.channel import Channel
+from tierwise.tiers.emulated.linux import enter
+
+# What a prober asks on a connection: bytes that follow, bytes to send back after them.
+REQUEST = struct.Struct("!QQ")
+_BLOCK = bytes(65536)
+
+
+def serve(
+    control: Channel, joins: Sequence[Callable[[], None]] = (), namespace: int | None = None
+) -> None:
+    """Answer until ``control`` is closed, inside the limits that ``joins`` enter.
+
+    Messages: ``{"work": n}`` computes ``n`` rounds and says how long that took;
+    ``{"listen": host}`` opens a socket for :func:`exchange` and says which port.
+    """
+    for join in joins:
+        join()
+    if namespace is not None:
+        enter(namespace)
+    listener: socket.socket | None = None
+    connections: list[socket.socket] = []
+    while True:
+        watched: list[Channel | socket.socket] = [control, *connections]
+        watched += [listener] if listener else []
+        readable, _, _ = select.select(watched, [], [])
+        if control in readable:
+            try:
+                message, _ = control.receive()
+            except EOFError:
+                return
+            if "work" in message:
+                wall_s, cpu_s = work(message["work"])
+                control.send({"wall_s": wall_s, "cpu_s": cpu_s})
+            else:
+                listener = socket.create_server((message["listen"], 0))
+                control.send({"port": listener.getsockname()[1]})
+        if listener is not None and listener in readable:
+            connection, _ = listener.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connections.append(connection)
+        for connection in tuple(connections):
+            if connection in readable and not _answer(connection):
+                connections.remove(connection)
+                connection.close()
+
+
+def work(rounds: int) -> tuple[float, float]:
+    """Elapsed and processor seconds of a fixed piece of native single-threaded work."""
+    start_s, start_cpu_s = time.perf_counter(), time.thread_time()
+    hashlib.pbkdf2_hmac("sha256", b"tierwise", b"probe", rounds)
+    return time.perf_counter() - start_s, time.thread_time() - start_cpu_s
+
+
+def exchange(connection: socket.socket, up_bytes: int, down_bytes: int) -> float:
+    """Seconds to send ``up_bytes`` to a peer and get ``down_bytes`` (at least 1) back."""
+    request = REQUEST.pack(up_bytes, down_bytes)
+    payload = bytes(min(up_bytes, len(_BLOCK)))
+    buffer = bytearray(len(_BLOCK))
+    start = time.perf_counter()
+    connection.sendall(request + payload)
+    left = up_bytes - len(payload)
+    while left > 0:
+        left -= connection.send(_BLOCK[: min(left, len(_BLOCK))])
+    left = down_bytes
+    while left > 0:
+        got = connection.recv_into(buffer)
+        if got == 0:
+            raise ConnectionResetError("the probe's other end closed the connection")
+        left -= got
+    return time.perf_counter() - start
+
+
+def _answer(connection: socket.socket) -> bool:
+    """Answer one request; ``False`` when the prober is gone."""
+    try:
+        request = connection.recv(REQUEST.size, socket.MSG_WAITALL)
+        if len(request) < REQUEST.size:
+            return False
+        up_bytes, down_bytes = REQUEST.unpack(request)
+        buffer = bytearray(len(_BLOCK))
+        while up_bytes > 0:
+            got = connection.recv_into(buffer, min(up_bytes, len(buffer)))
+            if got == 0:
+                return False
+            up_bytes -= got
+        while down_bytes > 0:
+            down_bytes -= connection.send(_BLOCK[: min(down_bytes, len(_BLOCK))])
+    except (ConnectionError, TimeoutError):
+        return False
+    return True

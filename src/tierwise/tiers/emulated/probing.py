@@ -1,0 +1,92 @@
+"""Probes: what an emulated tier or link achieves against what was asked of it."""
+
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tierwise.tiers.emulated.channel import Channel
+from tierwise.tiers.emulated.peer import exchange
+from tierwise.tiers.running import Probe
+from tierwise.tiers.topology import Link, LinkShape, Tier
+
+if TYPE_CHECKING:
+    from tierwise.tiers.emulated.emulation import Emulation
+
+# A short inference and a longer one, as they take outside of the limit.
+SHORT_S, LONG_S = 0.005, 0.04
+_SHORT_TIMES, _LONG_TIMES = 9, 3
+_ROUNDS_TO_CALIBRATE = 20_000
+_PINGS = 7
+# A direction of a link may take this long, so that a link takes less than 2 s with everything.
+_TRANSFER_S = 0.5
+_MOST_BYTES = 2_000_000
+_FIRST_BYTES = 64_000
+
+
+def probe_cpu(emulation: "Emulation", tier: Tier) -> Probe:
+    """Measure short and longer work; reports the one that is further off what was asked."""
+    asked = min(1.0, tier.cpus or 1.0)
+    factors = [
+        cpu_factor(emulation, tier.name, work_s, times)
+        for work_s, times in ((SHORT_S, _SHORT_TIMES), (LONG_S, _LONG_TIMES))
+    ]
+    achieved = max(factors, key=lambda factor: abs(factor - asked))
+    return Probe(tier.name, "cpu factor", asked, achieved, emulation.record[f"cpu@{tier.name}"])
+
+
+def cpu_factor(emulation: "Emulation", tier: str, work_s: float, times: int) -> float:
+    """Speed of work inside a tier relative to outside: median of ``times``, interleaved.
+
+    The work takes ``work_s`` outside, where processor time counts: what it would take there on an
+    idle machine. (With the time that passed on both sides, a machine busy with something else
+    makes the outside look slow and the limit generous.) Inside, the time that passed counts, so
+    a busy machine shows as less than was asked.
+    """
+    ratios = []
+    with _peer(emulation, None) as outside, _peer(emulation, tier) as inside:
+        quickest_s = min(_work(outside, _ROUNDS_TO_CALIBRATE)["cpu_s"] for _ in range(3))
+        rounds = max(1, round(_ROUNDS_TO_CALIBRATE * work_s / quickest_s))
+        for _ in range(times):
+            before_s = _work(outside, rounds)["cpu_s"]
+            inside_s = _work(inside, rounds)["wall_s"]
+            after_s = _work(outside, rounds)["cpu_s"]
+            ratios.append((before_s + after_s) / 2 / inside_s)
+    return statistics.median(ratios)
+
+
+def probe_link(emulation: "Emulation", link: Link, shape: LinkShape) -> list[Probe]:
+    """Measure a link's round trip and the rate of both directions; reports the slower one."""
+    backend = emulation.record["links"]
+    with _peer(emulation, link.far) as peer:
+        peer.send({"listen": emulation.host(link.far)})
+        port = peer.receive()[0]["port"]
+        address = emulation.probe_address(link.name, link.far, port)
+        with emulation.dial(link.near, *address) as connection:
+            rtt_s = statistics.median(exchange(connection, 0, 1) for _ in range(_PINGS))
+            probes = [Probe(link.name, "rtt_s", shape.rtt_s, rtt_s, backend)]
+            rate = shape.bandwidth_bit_per_s
+            if rate is not None:
+                size = int(min(_MOST_BYTES, max(4000, rate / 8 * _TRANSFER_S)))
+                # the window must be open before a rate can be seen
+                exchange(connection, min(size // 4, _FIRST_BYTES), 1)
+                up_s = exchange(connection, size, 1) - rtt_s
+                exchange(connection, 0, min(size // 4, _FIRST_BYTES))
+                down_s = exchange(connection, 0, size) - rtt_s
+                achieved = size * 8 / max(up_s, down_s)
+                probes.append(Probe(link.name, "bandwidth_bit_per_s", rate, achieved, backend))
+    return probes
+
+
+@contextmanager
+def _peer(emulation: "Emulation", tier: str | None) -> Iterator[Channel]:
+    pid, channel = emulation.start_peer(tier)
+    try:
+        yield channel
+    finally:
+        emulation.stop_peer(pid, channel)
+
+
+def _work(peer: Channel, rounds: int) -> dict[str, float]:
+    peer.send({"work": rounds})
+    return peer.receive()[0]

@@ -1,0 +1,119 @@
+"""Links do what was asked, by every back end.
+
+Limits are wide and the best of several tries counts: the machine that runs the tests is busy.
+What is achieved on a quiet one is printed by ``benchmarks/emulation.py``.
+"""
+
+import socket
+import time
+
+import pytest
+
+from tierwise.errors import EnvironmentFault, UserError
+
+
+def test_every_tier_reaches_every_other_and_itself(lab, running):
+    running.shape(None)
+    for source in lab.chain.names:
+        for target in lab.chain.names:
+            with lab.dial(running, source, target) as connection:
+                assert lab.echo_s(connection, 1000) < 5
+
+
+def test_the_round_trip_is_that_of_every_link_on_the_way(lab, running):
+    running.shape(lab.condition(lab.chain, rtt_s=0.02))
+    for target, rtt_s in (("mobile", 0.0), ("edge", 0.02), ("cloud", 0.04)):
+        with lab.dial(running, "mobile", target) as connection:
+            lab.echo_s(connection)
+            best_s = min(lab.echo_s(connection) for _ in range(10))
+        assert rtt_s <= best_s < rtt_s + 0.004
+
+
+def test_bytes_take_the_time_that_the_bandwidth_gives_them_even_a_few(lab, running):
+    running.shape(lab.condition(lab.chain, bandwidth_bit_per_s=10e6))
+    size = 50_000  # 40 ms each way; the echo begins before the last byte is there
+    with lab.dial(running, "mobile", "edge") as connection:
+        lab.echo_s(connection, size)
+        best_s = min(lab.echo_s(connection, size) for _ in range(5))
+    assert 0.036 < best_s < 0.08
+
+
+def test_a_connection_survives_a_change_of_shape(lab, running):
+    running.shape(None)
+    with lab.dial(running, "mobile", "cloud") as connection:
+        quick_s = min(lab.echo_s(connection) for _ in range(5))
+        running.shape(lab.condition(lab.chain, bandwidth_bit_per_s=50e6, rtt_s=0.03))
+        slow_s = min(lab.echo_s(connection) for _ in range(5))
+        running.shape(None)
+        again_s = min(lab.echo_s(connection) for _ in range(5))
+    assert quick_s < 0.03
+    assert 0.06 <= slow_s < 0.08
+    assert again_s < 0.03
+
+
+def test_two_connections_share_a_link(lab, running):
+    running.shape(lab.condition(lab.chain, bandwidth_bit_per_s=10e6))
+    with (
+        lab.dial(running, "mobile", "edge") as one,
+        lab.dial(running, "mobile", "edge") as other,
+    ):
+        started = time.perf_counter()
+        one.sendall(bytes(50_000))
+        other.sendall(bytes(50_000))
+        for connection in (one, other):
+            connection.recv(50_000, socket.MSG_WAITALL)
+        took_s = time.perf_counter() - started
+    assert took_s > 0.075  # 100 kB at 10 Mbit/s
+
+
+def test_bytes_that_cross_a_link_are_counted_on_that_link_only(lab, running):
+    running.shape(None)
+    before = {link.name: running.wire_bytes(link.name) for link in lab.chain.links}
+    with lab.dial(running, "mobile", "edge") as connection:
+        lab.echo_s(connection, 100_000)
+    crossed = {name: running.wire_bytes(name) - count for name, count in before.items()}
+    assert 200_000 <= crossed["mobile-edge"] < 240_000
+    assert crossed["edge-cloud"] < 10_000
+
+
+def test_a_cut_link_lets_nothing_through_and_a_mended_one_goes_on(lab, running):
+    running.shape(None)
+    with lab.dial(running, "mobile", "edge", timeout_s=5) as connection:
+        lab.echo_s(connection)
+        running.cut("mobile-edge")
+        connection.sendall(b"!")
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        running.mend("mobile-edge")
+        connection.settimeout(10)
+        assert connection.recv(1) == b"!"
+
+
+def test_a_probe_says_what_was_asked_what_was_achieved_and_by_what(lab, running):
+    condition = lab.condition(lab.chain, bandwidth_bit_per_s=20e6, rtt_s=0.01)
+    started = time.perf_counter()
+    probes = running.probe(condition)
+    assert time.perf_counter() - started < 4
+    assert [(probe.subject, probe.quantity, probe.asked) for probe in probes] == [
+        ("mobile-edge", "rtt_s", 0.01),
+        ("mobile-edge", "bandwidth_bit_per_s", 20e6),
+        ("edge-cloud", "rtt_s", 0.01),
+        ("edge-cloud", "bandwidth_bit_per_s", 20e6),
+    ]
+    assert all(probe.relative_error < 0.4 for probe in probes), probes
+    assert all(probe.backend == running.record["links"] for probe in probes)
+
+
+def test_jitter_without_netem_is_refused_and_nothing_changes(lab, running):
+    if "netem" in running.record["links"]:
+        pytest.skip("this kernel has netem")
+    with pytest.raises(EnvironmentFault, match=r"jitter or loss.*netem"):
+        running.shape(lab.condition(lab.chain, rtt_s=0.01, jitter_s=0.001))
+    with lab.dial(running, "mobile", "edge") as connection:
+        assert lab.echo_s(connection) < 5
+
+
+def test_a_link_that_does_not_exist_is_named_with_those_that_do(running):
+    with pytest.raises(UserError, match=r"no emulated link 'mobile-cloud'.*mobile-edge"):
+        running.cut("mobile-cloud")

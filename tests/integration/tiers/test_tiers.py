@@ -1,0 +1,248 @@
+"""Agents, their limits, and what remains of them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from tierwise.errors import EnvironmentFault, TierFault
+from tierwise.tiers import emulated, remote
+from tierwise.tiers.emulated import cgroups
+from tierwise.tiers.emulated.probing import SHORT_S, cpu_factor
+from tierwise.tiers.topology import Tier, Topology
+
+MIB = 2**20
+
+
+def groups_of(owner):
+    """Control groups that carry the owner's pid."""
+    return [
+        path
+        for root in Path("/sys/fs/cgroup").glob("*")
+        for path in cgroups._ours(root, 6)
+        if path.name.startswith(f"tierwise-{owner}-")
+    ]
+
+
+def wait_until(condition, deadline_s=10.0):
+    deadline = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def running_pids(marker):
+    """Processes with ``marker`` in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if marker.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def test_an_agent_that_ends_at_once_is_quoted(lab):
+    with pytest.raises(TierFault, match=r"tier mobile ended(.|\n)*the model is not there") as fault:
+        lab.start(lab.pair, "--fail", backend="userspace")
+    assert fault.value.tier == "mobile"
+    assert not fault.value.oom
+
+
+def test_more_cpus_than_the_machine_has_are_refused(lab):
+    greedy = Topology((Tier("cloud", cpus=10_000.0),))
+    with pytest.raises(EnvironmentFault, match=r"asks for 10000 CPUs.*cpus: \d+"):
+        lab.start(greedy, backend="userspace")
+
+
+def test_a_dead_agent_is_seen_and_restarted_at_the_same_address(lab):
+    with lab.start(lab.pair, backend="userspace") as running:
+        url = running.url("mobile", "edge")
+        running.kill("edge")
+        assert not running.alive("edge")
+        assert running.alive("mobile")
+        running.restart("edge")
+        assert running.alive("edge")
+        assert running.url("mobile", "edge") == url
+        with lab.dial(running, "mobile", "edge") as connection:
+            lab.echo_s(connection)
+
+
+@pytest.mark.cgroup
+@pytest.mark.parametrize("backend", ["userspace", pytest.param("auto", marks=pytest.mark.slow)])
+def test_a_memory_limit_kills_and_says_so(lab, backend):
+    small = Topology((Tier("edge", memory_bytes=64 * MIB),))
+    with pytest.raises(TierFault, match=r"memory limit of 67108864 bytes") as fault:
+        lab.start(small, "--hold", "200", backend=backend)
+    assert fault.value.oom
+
+
+def test_peak_memory_is_what_the_agent_held(lab):
+    with lab.start(Topology((Tier("edge"),)), "--hold", "50", backend="userspace") as running:
+        assert 50 * MIB < running.peak_memory_bytes("edge") < 150 * MIB
+        assert not running.oom_killed("edge")
+
+
+@pytest.mark.parametrize("cpus", [0.25, 0.5])
+def test_a_share_slows_short_work_as_much_as_it_says(lab, cpus):
+    with lab.start(Topology((Tier("mobile", cpus=cpus),)), backend="userspace") as running:
+        best = max(cpu_factor(running, "mobile", SHORT_S, 7) for _ in range(3))
+    # a busy machine takes from it; nothing may add to it
+    assert 0.4 * cpus < best < 1.25 * cpus
+
+
+@pytest.mark.cgroup
+def test_a_whole_core_is_a_whole_core(lab):
+    with lab.start(Topology((Tier("cloud", cpus=1.0),)), backend="userspace") as running:
+        (probe,) = running.probe(lab.condition(running.topology))
+    assert probe.asked == 1.0
+    assert 0.1 < probe.achieved < 1.3
+
+
+def test_closing_twice_is_fine_and_nothing_remains(lab):
+    limited = Topology((Tier("mobile", cpus=0.5, memory_bytes=200 * MIB), Tier("edge", cpus=1.0)))
+    running = lab.start(limited)
+    pids = [running._status(tier)["pid"] for tier in limited.names]
+    running.close()
+    running.close()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert groups_of(os.getpid()) == []
+    with pytest.raises(EnvironmentFault, match="closed"):
+        running.shape(None)
+
+
+OWNER = """
+import sys, time
+from tierwise.tiers import emulated
+from tierwise.tiers.topology import Tier, Topology
+chain = Topology((Tier("mobile", cpus=0.5, memory_bytes=2**28), Tier("edge", cpus=1.0)))
+with emulated.start(
+    chain, lambda tier, listen: [sys.executable, sys.argv[1], listen, "--marker", sys.argv[2]],
+    backend=sys.argv[3],
+):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("backend", "end"),
+    [
+        ("userspace", signal.SIGINT),
+        ("auto", signal.SIGKILL),
+        pytest.param("auto", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("userspace", signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param("userspace", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
+def test_nothing_remains_of_an_owner_that_was_ended(lab, backend, end):
+    marker = f"{os.getpid()}-{backend}-{end}"
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(OWNER), str(lab.agent), marker, backend],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as owner:
+        assert owner.stdout.readline() == b"ready\n"
+        assert len(running_pids(marker)) == 3  # the owner and two agents
+        owner.send_signal(end)
+        owner.wait()
+    wait_until(lambda: not running_pids(marker) and not groups_of(owner.pid))
+
+
+def test_when_the_keeper_is_killed_too_the_next_start_removes_what_is_left(lab):
+    marker = f"{os.getpid()}-keeper"
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(OWNER), str(lab.agent), marker, "userspace"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as owner:
+        assert owner.stdout.readline() == b"ready\n"
+        children = Path(f"/proc/{owner.pid}/task/{owner.pid}/children").read_text().split()
+        owner.kill()
+        for keeper in children:
+            os.kill(int(keeper), signal.SIGKILL)
+        owner.wait()
+    wait_until(lambda: not running_pids(marker))
+    with lab.start(Topology((Tier("edge"),)), backend="userspace"):
+        assert groups_of(owner.pid) == []
+
+
+def test_a_dead_keeper_is_an_error_and_closing_still_cleans(lab):
+    with lab.start(Topology((Tier("edge", cpus=1.0),)), backend="userspace") as running:
+        running._keeper.kill()
+        with pytest.raises(EnvironmentFault, match="keeps the emulated tiers died"):
+            running.alive("edge")
+    assert groups_of(os.getpid()) == []
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_do_not_meet(lab):
+    with lab.start(lab.pair) as one, lab.start(lab.pair) as other:
+        one.shape(lab.condition(lab.pair, rtt_s=0.05))
+        with lab.dial(other, "mobile", "edge") as quick, lab.dial(one, "mobile", "edge") as slow:
+            assert min(lab.echo_s(quick) for _ in range(5)) < 0.04
+            assert lab.echo_s(slow) >= 0.05
+        other.kill("edge")
+        assert one.alive("edge")
+
+
+def test_a_real_tier_is_used_where_it_is(lab):
+    with subprocess.Popen(
+        [sys.executable, str(lab.agent), "127.0.0.1:0"], stdout=subprocess.PIPE
+    ) as real:
+        try:
+            real.stdout.readline()
+            url = json.loads(real.stdout.readline())["listening"]
+            mixed = Topology((Tier("mobile"), Tier("edge"), Tier("cloud", url=url)))
+            with lab.start(mixed) as running:
+                assert running.url("mobile", "cloud") == url
+                assert running.record["cpu@cloud"] == "a real machine"
+                assert running.links == ("mobile-edge",)
+                running.shape(lab.condition(mixed, rtt_s=0.02))
+                with lab.dial(running, "mobile", "cloud") as connection:
+                    lab.echo_s(connection)
+                with lab.dial(running, "mobile", "edge") as connection:
+                    assert lab.echo_s(connection) >= 0.02
+                assert running.alive("cloud")
+                with pytest.raises(EnvironmentFault, match="can't reach it"):
+                    running.url("cloud", "edge")
+        finally:
+            real.kill()
+
+
+def test_real_tiers_alone_need_nothing_started(lab):
+    with subprocess.Popen(
+        [sys.executable, str(lab.agent), "127.0.0.1:0"], stdout=subprocess.PIPE
+    ) as real:
+        try:
+            real.stdout.readline()
+            url = json.loads(real.stdout.readline())["listening"]
+            with remote.connect(Topology((Tier("cloud", url=url),))) as running:
+                with lab.dial(running, "cloud", "cloud") as connection:
+                    lab.echo_s(connection)
+                assert running.probe(lab.condition(running.topology)) == ()
+        finally:
+            real.kill()
+
+
+def test_a_real_tier_that_does_not_answer_is_named_with_the_command_to_start_it():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    silent = Topology((Tier("cloud", url=f"http://127.0.0.1:{port}"),))
+    with pytest.raises(EnvironmentFault, match=r"cloud does not answer.*serve --tier cloud"):
+        remote.connect(silent)
+
+
+def test_a_back_end_that_cannot_be_had_is_refused_with_the_one_that_can(lab, monkeypatch):
+    if os.geteuid() == 0:
+        pytest.skip("root has every right")
+    with pytest.raises(EnvironmentFault, match=r"'root' cannot be made here.*userspace"):
+        emulated.start(lab.pair, lab.command(), backend="root")
