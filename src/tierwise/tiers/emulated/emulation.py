@@ -33,6 +33,7 @@ def start(
     *,
     backend: Backend = "auto",
     cpu: CpuBackend = "auto",
+    ready_within_s: float = 60.0,
     progress: Progress = SILENT,
 ) -> "Emulation":
     """Start the agents of all emulated tiers, inside their limits and behind their links.
@@ -51,13 +52,17 @@ def start(
             relay), ``"auto"``: the first of these that works.
         cpu: How CPU shares are kept: ``"cgroup"``, ``"signals"``, ``"none"``, or ``"auto"``: the
             most exact that works.
+        ready_within_s: How long an agent may take to say that it listens.
         progress: Told when tiers are up.
 
     Raises:
         EnvironmentFault: this machine can't do what was asked.
-        TierFault: an agent ended before it was ready (``.tier``, ``.oom``: by its memory limit).
+        TierFault: an agent ended before it was ready, or was not in time (``.tier``; ``.oom``: its
+            memory limit ended it).
     """
-    emulation = Emulation(topology, command, backend=backend, cpu=cpu)
+    emulation = Emulation(
+        topology, command, backend=backend, cpu=cpu, ready_within_s=ready_within_s
+    )
     try:
         emulation._start()  # noqa: SLF001  the other half of the constructor
     except BaseException:
@@ -71,7 +76,13 @@ class Emulation:
     """Emulated tiers that run. Made by :func:`start`; a context manager."""
 
     def __init__(
-        self, topology: Topology, command: AgentCommand, *, backend: Backend, cpu: CpuBackend
+        self,
+        topology: Topology,
+        command: AgentCommand,
+        *,
+        backend: Backend,
+        cpu: CpuBackend,
+        ready_within_s: float,
     ) -> None:
         """See :func:`start`."""
         self.topology = topology
@@ -80,6 +91,7 @@ class Emulation:
         self._real = {tier.name for tier in topology.tiers if not tier.emulated}
         self._backend: Backend = "userspace" if self._real and backend == "auto" else backend
         self._cpu: CpuBackend = cpu
+        self._ready_within_s = ready_within_s
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._channel: Channel | None = None
@@ -294,13 +306,18 @@ class Emulation:
             )
             for tier in tiers
         }
-        reply, _ = self._ask("spawn", argv=argv)
+        reply, _ = self._ask("spawn", argv=argv, ready_within_s=self._ready_within_s)
         for name, agent in reply["agents"].items():
             if agent["listening"] is None:
                 limit = self.topology.tier(name).memory_bytes
                 why = f" Its memory limit of {limit} bytes ended it." if agent["oom"] else ""
+                what = (
+                    f"was not ready within {self._ready_within_s:g} s"
+                    if agent["alive"]
+                    else "ended before it was ready"
+                )
                 raise TierFault(
-                    f"The agent of tier {name} ended before it was ready.{why} It said:\n"
+                    f"The agent of tier {name} {what}.{why} It said:\n"
                     f"{agent['said'] or '(nothing)'}",
                     hint="Run its command by hand to see more: " + " ".join(argv[name]),
                     tier=name,

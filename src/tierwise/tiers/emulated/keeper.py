@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -41,7 +42,7 @@ class Keeper:
         self._network: Network | None = None
         self._shares: CpuShares | None = None
         self._agents: dict[str, Agent] = {}
-        self._awaited: tuple[int, tuple[str, ...]] | None = None
+        self._awaited: tuple[int, tuple[str, ...], float] | None = None
         self._probes: dict[int, str] = {}
         self._commands: dict[str, Callable[[Message], Answer | None]] = {
             "setup": self._setup,
@@ -67,7 +68,8 @@ class Keeper:
 
     def _turn(self) -> bool:
         pipes = {pipe: agent for agent in self._agents.values() for pipe in agent.pipes}
-        polled = any(agent.watched for agent in self._agents.values())
+        # an agent's end shows on no descriptor once its pipes are closed
+        polled = self._awaited or any(agent.watched for agent in self._agents.values())
         timeout = 0 if self._control.buffered else _WATCH_S if polled else None
         control = self._control.fileno()
         readable, _, _ = select.select([control, *pipes], [], [], timeout)
@@ -126,15 +128,17 @@ class Keeper:
         for tier, argv in message["argv"].items():
             self._agents[tier].start(argv)
         self._need_shares().apply(self._agents.values(), self._probes)
-        self._awaited = message["id"], tuple(message["argv"])
+        deadline = time.monotonic() + message["ready_within_s"]
+        self._awaited = message["id"], tuple(message["argv"]), deadline
 
     def _answer_spawn(self) -> None:
-        """Answer a ``spawn`` once each of its agents listens or is dead."""
+        """Answer a ``spawn`` once each of its agents listens or is dead, or time is up."""
         if self._awaited is None:
             return
-        number, tiers = self._awaited
+        number, tiers, deadline = self._awaited
         agents = [self._agents[tier] for tier in tiers]
-        if not all(agent.listening or not agent.alive for agent in agents):
+        late = time.monotonic() > deadline
+        if not late and not all(agent.listening or not agent.alive for agent in agents):
             return
         self._awaited = None
         for agent in agents:
@@ -148,6 +152,7 @@ class Keeper:
                         "listening": agent.listening,
                         "said": agent.last_words(),
                         "oom": agent.oom_killed,
+                        "alive": agent.alive,
                     }
                     for agent in agents
                 },

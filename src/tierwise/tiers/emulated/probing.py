@@ -44,7 +44,7 @@ def cpu_factor(emulation: "Emulation", tier: str, work_s: float, times: int) -> 
     a busy machine shows as less than was asked.
     """
     ratios = []
-    with _peer(emulation, None) as outside, _peer(emulation, tier) as inside:
+    with peer_of(emulation, None) as outside, peer_of(emulation, tier) as inside:
         quickest_s = min(_work(outside, _ROUNDS_TO_CALIBRATE)["cpu_s"] for _ in range(3))
         rounds = max(1, round(_ROUNDS_TO_CALIBRATE * work_s / quickest_s))
         for _ in range(times):
@@ -58,7 +58,7 @@ def cpu_factor(emulation: "Emulation", tier: str, work_s: float, times: int) -> 
 def probe_link(emulation: "Emulation", link: Link, shape: LinkShape) -> list[Probe]:
     """Measure a link's round trip and the rate of both directions; reports the slower one."""
     backend = emulation.record["links"]
-    with _peer(emulation, link.far) as peer:
+    with peer_of(emulation, link.far) as peer:
         peer.send({"listen": emulation.host(link.far)})
         port = peer.receive()[0]["port"]
         address = emulation.probe_address(link.name, link.far, port)
@@ -79,7 +79,8 @@ def probe_link(emulation: "Emulation", link: Link, shape: LinkShape) -> list[Pro
 
 
 @contextmanager
-def _peer(emulation: "Emulation", tier: str | None) -> Iterator[Channel]:
+def peer_of(emulation: "Emulation", tier: str | None) -> Iterator[Channel]:
+    """A process in ``tier`` (``None``: outside of all limits) and the channel to it."""
     pid, channel = emulation.start_peer(tier)
     try:
         yield channel

@@ -1,0 +1,116 @@
+"""What emulated links and CPU shares achieve against what was asked of them.
+
+``python benchmarks/emulation.py [root|userns|userspace|cpu ...]``: all, where none is named.
+"""
+
+import os
+import statistics
+import sys
+
+from tierwise.errors import EnvironmentFault
+from tierwise.tiers import emulated
+from tierwise.tiers.emulated.peer import exchange
+from tierwise.tiers.emulated.probing import cpu_factor, peer_of
+from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
+
+RATES = (1e6, 10e6, 50e6, 200e6)
+ROUND_TRIPS_S = (0.0, 0.01, 0.05)
+SIZES = (("50 KB", 50_000), ("1 MB", 1_000_000), ("20 MB or 3 s", 20_000_000))
+MOST_S = 3.0
+WORK_S = (0.005, 0.05, 0.3)
+BUSY_LOAD = 0.5  # other processes that want a core, per core
+
+AGENT = """
+import json, socket, sys
+host, port = sys.argv[1].rsplit(":", 1)
+server = socket.create_server((host, int(port)))
+print(json.dumps({"listening": "http://%s:%d" % server.getsockname()[:2]}), flush=True)
+while True:
+    server.accept()
+"""
+
+
+def idle_agent(_: Tier, listen: str) -> list[str]:
+    return [sys.executable, "-c", AGENT, listen]
+
+
+def measure_links(backend: str) -> None:
+    chain = Topology((Tier("mobile"), Tier("edge")))
+    try:
+        running = emulated.start(chain, idle_agent, backend=backend)
+    except EnvironmentFault as fault:
+        print(f"{backend}: {fault}")
+        return
+    with running:
+        print(f"{running.record['links']}: payload's rate as share of what was asked, up / down")
+        header = "".join(f"{name:>18}" for name, _ in SIZES)
+        print(f"{'Mbit/s':>8}{'rtt':>8}{'rtt error':>12}{header}")
+        for rate in RATES:
+            for rtt_s in ROUND_TRIPS_S:
+                shape = LinkShape(rate, rtt_s)
+                running.shape(NetworkCondition({"mobile-edge": shape}))
+                error_ms, shares = measure_shape(running, rate, rtt_s)
+                cells = "".join(f"{f'{up:.3f} / {down:.3f}':>18}" for up, down in shares)
+                print(
+                    f"{rate / 1e6:8g}{f'{rtt_s * 1e3:g} ms':>8}{f'{error_ms:+.2f} ms':>12}{cells}",
+                    flush=True,
+                )
+
+
+def measure_shape(running, rate, rtt_s):
+    with peer_of(running, "edge") as peer:
+        peer.send({"listen": running.host("edge")})
+        port = peer.receive()[0]["port"]
+        address = running.probe_address("mobile-edge", "edge", port)
+        with running.dial("mobile", *address) as connection:
+            round_trip_s = statistics.median(exchange(connection, 0, 1) for _ in range(15))
+            for _ in range(3):  # open the window, as warm requests have it
+                size = int(min(4e6, rate / 8 * 0.3))
+                exchange(connection, size, 1)
+                exchange(connection, 0, size)
+            shares = []
+            for _, asked in SIZES:
+                size = int(min(asked, rate / 8 * MOST_S))
+                times = 5 if size <= 50_000 else 3 if size <= 1_000_000 else 1
+                # the last byte's way and the way of the answer: one round trip
+                up_s = statistics.median(exchange(connection, size, 1) for _ in range(times))
+                down_s = statistics.median(exchange(connection, 0, size) for _ in range(times))
+                shares.append(
+                    tuple(size * 8 / (took_s - round_trip_s) / rate for took_s in (up_s, down_s))
+                )
+    return (round_trip_s - rtt_s) * 1e3, shares
+
+
+def measure_cpu() -> None:
+    print("speed of work inside the share, relative to outside")
+    print(f"{'share':>8}{'kept by':>10}" + "".join(f"{s * 1e3:>9g} ms" for s in WORK_S))
+    for cpus in (0.25, 0.5, 1.0):
+        for backend in ("signals", "cgroup"):
+            only = Topology((Tier("edge", cpus=cpus),))
+            try:
+                running = emulated.start(only, idle_agent, backend="userspace", cpu=backend)
+            except EnvironmentFault as fault:
+                print(f"{cpus:8g}{backend:>10}  {fault}")
+                continue
+            with running:
+                factors = [
+                    cpu_factor(running, "edge", work_s, 15 if work_s < 0.02 else 5)
+                    for work_s in WORK_S
+                ]
+            print(f"{cpus:8g}{backend:>10}" + "".join(f"{f:12.3f}" for f in factors), flush=True)
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or ["root", "userns", "userspace", "cpu"]
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    if load > BUSY_LOAD:
+        print(f"This machine is busy with other work (load {load:.1f} per core): expect less.")
+    for what in wanted:
+        if what == "cpu":
+            measure_cpu()
+        else:
+            measure_links(what)
+
+
+if __name__ == "__main__":
+    main()
