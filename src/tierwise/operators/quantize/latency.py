@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -44,7 +44,9 @@ class LocalMeter:
     """Measures in this process: fp32 and candidate in turn, the ratio of their lower quartiles.
 
     The same input goes to both, and the order within a pair alternates, so a drifting machine
-    hurts both alike; other work on the machine falls into the upper part, which isn't looked at.
+    hurts both alike. With one thread the CPU time of a request is compared, which is its latency
+    on a core of its own: other processes do not enter it. With more threads it is the wall clock,
+    and what disturbs falls into the upper part, which isn't looked at.
     """
 
     def __init__(self, feeds: Sequence[Feeds], options: SessionOptions | None = None) -> None:
@@ -63,6 +65,8 @@ class LocalMeter:
         if self._baseline is None or self._baseline[0] != baseline:
             self._baseline = (baseline, open_session(baseline, self._options))
         fp32 = self._baseline[1]
+        # A session of one thread runs on the thread that calls it.
+        clock = time.thread_time if self._options.threads == 1 else time.perf_counter
         seconds: dict[Session, list[float]] = {}
         with open_session(candidate, self._options) as other:
             for index in range(_WARM_UPS):
@@ -73,17 +77,17 @@ class LocalMeter:
             for index in range(_MOST_PAIRS):
                 feeds = self._feeds[index % len(self._feeds)]
                 for session in (fp32, other) if index % 2 == 0 else (other, fp32):
-                    seconds.setdefault(session, []).append(_time(session, feeds))
+                    seconds.setdefault(session, []).append(_time(session, feeds, clock))
                 late = time.perf_counter() - begun > _SECONDS_PER_CANDIDATE
                 if late and index + 1 >= _FEWEST_PAIRS:
                     break
             return float(np.quantile(seconds[other], 0.25) / np.quantile(seconds[fp32], 0.25))
 
 
-def _time(session: Session, feeds: Feeds) -> float:
-    begun = time.perf_counter()
+def _time(session: Session, feeds: Feeds, clock: Callable[[], float]) -> float:
+    begun = clock()
     session.run(feeds)
-    return time.perf_counter() - begun
+    return clock() - begun
 
 
 def cpu_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

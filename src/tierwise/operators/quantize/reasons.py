@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from tierwise.graph.analysis import Graph
 from tierwise.operators.quantize.build import float_nodes, quantized_nodes
 
-ADVICE = "Deploy fp32 on this tier; 8 bits pay on CPUs with VNNI or a dot product."
+ADVICE = (
+    "Deploy fp32 on this tier. 8 bits pay where convolutions and matrix products are most of the "
+    "time, and on CPUs with VNNI or a dot product."
+)
 
 
 def why_slow(graph: Graph, quantized: bytes, instructions: str) -> str:
@@ -21,7 +24,8 @@ def why_slow(graph: Graph, quantized: bytes, instructions: str) -> str:
     if left:
         reasons.append(f"{len(left)} computing nodes stay in float: {some_of(left)}")
     done = sum(graph.node_macs.get(node, 0) for node in quantized_nodes(quantized, graph))
-    reasons.append(f"{done / max(1, graph.macs):.0%} of the MACs are in 8 bits")
+    share = done / max(1, graph.macs)
+    reasons.append(f"{share:.0%} of {graph.macs / 1e6:.3g} million MACs are in 8 bits")
     return "; ".join(reasons)
 
 
