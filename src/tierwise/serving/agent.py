@@ -211,6 +211,7 @@ async def _drain(
     log.info("stopping: %d requests under way", application.pending)
     application.ready = False
     connections.draining = True
+    connections.lanes.close()
     server.close()
     end = time.perf_counter() + drain_s
     while time.perf_counter() < end:

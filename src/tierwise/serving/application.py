@@ -9,6 +9,7 @@
 
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,8 @@ from tierwise.serving.faults import (
     Overloaded,
     Refusal,
 )
-from tierwise.serving.http_server import HttpRequest, HttpResponse, Respond, Sink
+from tierwise.serving.http_head import HttpRequest, HttpResponse
+from tierwise.serving.http_server import Respond, Sink
 from tierwise.serving.inference import HEADER_LENGTH, Job, Slots, infer, json_length, next_hops
 from tierwise.serving.limits import Limits
 from tierwise.serving.metrics import AgentCollector, Metrics
@@ -187,14 +189,16 @@ class AgentApplication:
             response = make()
         except Refusal as refusal:
             response = self.refused(refusal)
-        except OSError as error:
-            log.exception("a request failed")
-            response = self.refused(Overloaded(f"The agent's disk or memory failed: {error}."))
-        except Exception:
-            # The last line of defence: a bug must cost one request, not the tier.
-            log.exception("a request failed by a bug in tierwise")
-            response = _json({"error": "internal error; the agent's log says more"}, 500)
+        except Exception as error:  # noqa: BLE001 - _failed logs it with its traceback
+            response = self._failed(error)
         respond(response)
+
+    def _failed(self, error: Exception) -> HttpResponse:
+        """The last line of defence: a bug, or a full disk, costs one request and not the tier."""
+        log.error("a request failed", exc_info=error)
+        if isinstance(error, OSError | MemoryError):
+            return self.refused(Overloaded(f"The agent's disk or memory failed: {error}."))
+        return _json({"error": "internal error; the agent's log says more"}, 500)
 
     def _find(self, method: str, path: Path) -> _Route:
         matching = [route for route in self._routes if route.matches(path)]
@@ -212,34 +216,46 @@ class AgentApplication:
 
     # -- inference -------------------------------------------------------------------------------
 
+    def answer_now(self, request: HttpRequest, client: socket.socket) -> HttpResponse:
+        """Answer an inference request in this thread; ``client``: whose leaving cancels it."""
+        try:
+            path = _split(request.path)
+            check_token(request.headers, self._token)
+            if not _is_infer(request.method, path):
+                self._find(request.method, path)
+            model = self._model(path)
+            job, decode = self._job(request)
+        except Refusal as refusal:
+            return self.refused(refusal)
+        job.client = client
+        return self._infer(model, decode, job)
+
     def _submit_infer(self, model: ServedModel, request: HttpRequest, respond: Respond) -> None:
+        job, decode = self._job(request)
+        request.on_cancel = job.cancel
+        self._workers.submit(lambda: respond(self._infer(model, decode, job)))
+
+    def _job(self, request: HttpRequest) -> tuple[Job, Callable[[], InferRequest]]:
         if not self.ready:
             raise Overloaded("The agent is stopping; ask another one.")
         job = Job(self.tier, request.received_at, request.wire_bytes)
-        request.on_cancel = job.cancel
+        # The body belongs to the decoder alone, so that it is gone as soon as it is decoded.
         body, request.body = request.body, memoryview(b"")
-        length = _header_length(request, body)
-        decode = partial(decode_request, body, length, self._limits)
-        self._workers.submit(partial(self._infer, model, decode, job, respond))
+        return job, partial(decode_request, body, _header_length(request, body), self._limits)
 
     def _infer(
-        self,
-        model: ServedModel,
-        decode: Callable[[], InferRequest],
-        job: Job,
-        respond: Respond,
-    ) -> None:
+        self, model: ServedModel, decode: Callable[[], InferRequest], job: Job
+    ) -> HttpResponse:
         try:
-            answer = self.infer(model, decode, job)
-            self._answer(lambda: encode_answer(*answer), respond)
+            return encode_answer(*self.infer(model, decode, job))
         except Refusal as refusal:
             model.statistics.add_failure(time.perf_counter() - job.received_at)
             if not isinstance(refusal, Cancelled):
                 log.info("refused %s: %d %s", model.spec.name, refusal.status, refusal.message)
-            self._answer(partial(_raise, refusal), respond)
-        except Exception as error:  # noqa: BLE001 - reported by _answer, with its traceback
+            return self.refused(refusal)
+        except Exception as error:  # noqa: BLE001 - _failed logs it with its traceback
             model.statistics.add_failure(time.perf_counter() - job.received_at)
-            self._answer(partial(_raise, error), respond)
+            return self._failed(error)
 
     def infer(
         self, model: ServedModel, decode: Callable[[], InferRequest], job: Job
@@ -383,7 +399,3 @@ def _split(path: str) -> Path:
 
 def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
     return HttpResponse(status, [json.dumps(value).encode()], headers=headers or {})
-
-
-def _raise(error: Exception) -> HttpResponse:
-    raise error

@@ -22,6 +22,8 @@ from tierwise.serving.faults import BadRequest, TooLarge
 from tierwise.serving.limits import DEFAULT_LIMITS, Limits
 
 Buffer = bytes | bytearray | memoryview
+# One encoder for all: making one costs more than a small header does.
+_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _LENGTH = struct.Struct("<I")
 
 
@@ -158,7 +160,7 @@ def encode_request(
     }
     if request_id:
         header["id"] = request_id
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = _JSON.encode(header).encode()
     return [text, *blobs], len(text)
 
 
@@ -192,7 +194,7 @@ def encode_response(
     if response.parameters:
         header["parameters"] = dict(response.parameters)
     try:
-        text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+        text = _JSON.encode(header).encode()
     except ValueError as error:
         raise BadRequest(
             "An output holds NaN or infinity, which JSON cannot carry. "
@@ -230,7 +232,7 @@ def parse_json(text: Buffer, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
     if raw.count(b"[") + raw.count(b"{") > limits.max_json_depth:
         _check_depth(raw, limits.max_json_depth)
     try:
-        value = json.loads(raw)
+        value = json.loads(raw.decode())
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"The body is not JSON: {error}.") from error
     return _mapping(value, "the body")

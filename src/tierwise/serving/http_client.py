@@ -120,7 +120,8 @@ class HttpConnection:
         self._common = f"Host: {host}\r\n"
         if token is not None:
             self._common += f"Authorization: Bearer {token}\r\n"
-        self.used = False
+        self.reusable = False
+        self.watched: socket.socket | None = None
 
     def request(
         self,
@@ -155,9 +156,9 @@ class HttpConnection:
             with suppress(OSError):
                 return self._receive(method, len(head) + size)
             raise
-        reply = self._receive(method, len(head) + size)
-        self.used = True
-        return reply
+        if not isinstance(self._sock, ssl.SSLSocket):
+            self._watch()
+        return self._receive(method, len(head) + size)
 
     def _arm(self) -> None:
         if self._deadline is None:
@@ -184,6 +185,25 @@ class HttpConnection:
                 else:
                     views[0] = views[0][sent:]
                     sent = 0
+
+    def _watch(self) -> None:
+        """Wait for the answer's first byte; stop where the one who it is for leaves."""
+        watched = self.watched
+        if watched is None:
+            return
+        poller = select.poll()
+        poller.register(self._sock, select.POLLIN)
+        poller.register(watched, select.POLLIN)
+        while True:
+            self._arm()
+            timeout_s = self._sock.gettimeout()
+            ready = [fd for fd, _ in poller.poll(None if timeout_s is None else timeout_s * 1000)]
+            if self._sock.fileno() in ready:
+                return
+            if watched.fileno() in ready:
+                if has_left(watched):
+                    raise ConnectionAbortedError("the client has left")
+                poller.unregister(watched)  # its next request; that one waits
 
     def _receive(self, method: str, sent_bytes: int) -> RawReply:
         end, have = self._receive_head()
@@ -264,6 +284,16 @@ class HttpConnection:
     def close(self) -> None:
         """Close the connection."""
         self._sock.close()
+
+
+def has_left(client: socket.socket) -> bool:
+    """Whether the other side of a plain connection has closed it."""
+    try:
+        return client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 class ConnectionPool:

@@ -8,18 +8,26 @@ A client that closes its side has left: what it waits for is cancelled (as nginx
 """
 
 import asyncio
+import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from collections.abc import Callable
 from typing import Protocol
-from urllib.parse import unquote
 
 import httptools
 import numpy as np
 
-from tierwise.serving.codec import Buffer, body_bytes
+from tierwise.serving.codec import body_bytes
 from tierwise.serving.faults import BadRequest, Overloaded, Refusal, TooLarge
+from tierwise.serving.http_head import (
+    HeadersTooLarge,
+    HeadParser,
+    HttpRequest,
+    HttpResponse,
+    TooSlow,
+    parse_head,
+    response_head,
+)
+from tierwise.serving.lanes import Lanes, Leftover
 from tierwise.serving.limits import Limits
 
 # What comes with the headers in one read is copied once, so the buffer starts small.
@@ -30,49 +38,6 @@ _SINK_BYTES = 256 * 1024
 _JOIN_BYTES = 64 * 1024
 # heuristic: long enough for a client a continent away to read a refusal.
 _LINGER_S = 2.0
-_REASONS = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
-
-
-@dataclass
-class HttpRequest:
-    """One request.
-
-    Attributes:
-        method: Upper case.
-        path: Decoded, without the query.
-        headers: Names in lower case.
-        body: All of it, or empty where a sink took it.
-        received_at: ``time.perf_counter()`` when the last byte had arrived.
-        wire_bytes: Size of headers and body.
-        secure: Whether it came over TLS.
-        cancelled: Whether the client has left.
-        on_cancel: Called (in the event loop) when it leaves.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: memoryview = field(default_factory=lambda: memoryview(b""))
-    received_at: float = 0.0
-    wire_bytes: int = 0
-    cancelled: bool = False
-    on_cancel: Callable[[], None] | None = None
-
-    def cancel(self) -> None:
-        """The client has left."""
-        self.cancelled = True
-        if self.on_cancel is not None:
-            self.on_cancel()
-
-
-@dataclass(frozen=True)
-class HttpResponse:
-    """One answer: its body is written buffer by buffer."""
-
-    status: int = 200
-    body: Sequence[Buffer] = ()
-    content_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sink(Protocol):
@@ -108,43 +73,11 @@ class Application(Protocol):
     def handle(self, request: HttpRequest, sink: Sink | None, respond: Respond) -> None:
         """Answer a complete request by calling ``respond``, once, from any thread."""
 
+    def answer_now(self, request: HttpRequest, client: socket.socket) -> HttpResponse:
+        """Answer an inference request in this thread, which isn't the event loop's."""
+
     def refused(self, refusal: Refusal) -> HttpResponse:
         """The answer to a request that wasn't handled."""
-
-
-class _HeadParser:
-    """One request's head. llhttp sees the head only, so what it calls complete is the head."""
-
-    def __init__(self) -> None:
-        self.url = b""
-        self.headers: dict[str, str] = {}
-        self.heads = 0
-        self.chunks: Callable[[bytes], None] | None = None
-        self.complete = False
-        self.parser = httptools.HttpRequestParser(self)
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        key = name.decode("latin-1").lower()
-        text = value.decode("latin-1").strip()
-        if key in self.headers:
-            if key in {"content-length", "transfer-encoding", "host", "authorization"}:
-                raise BadRequest(f"The header {key} was sent twice.")
-            text = f"{self.headers[key]}, {text}"
-        self.headers[key] = text
-
-    def on_headers_complete(self) -> None:
-        self.heads += 1
-
-    def on_body(self, data: bytes) -> None:
-        if self.chunks is None:
-            raise BadRequest("A body was found inside the headers.")
-        self.chunks(data)
-
-    def on_message_complete(self) -> None:
-        self.complete = True
 
 
 class Connections:
@@ -157,6 +90,7 @@ class Connections:
         self.open: set[Connection] = set()
         self.in_flight_bytes = 0
         self.draining = False
+        self.lanes = Lanes(application.answer_now, limits)
 
     def sweep(self) -> None:
         """Close every connection whose time is up; called about once a second."""
@@ -191,12 +125,14 @@ class Connection(asyncio.BufferedProtocol):
         self._sink: Sink | None = None
         self._scratch: memoryview | None = None
         self._left = 0
-        self._chunked: _HeadParser | None = None
+        self._chunked: HeadParser | None = None
         self._request: HttpRequest | None = None
         self._busy = False
         self._close_after = False
         self._paused = False
         self._discarding = False
+        self._in_lane = False
+        self._wants_lane = False
         self._transport: asyncio.Transport | None = None
         self.deadline = time.perf_counter() + self._limits.header_timeout_s
 
@@ -290,7 +226,7 @@ class Connection(asyncio.BufferedProtocol):
         end = self._head.find(b"\r\n\r\n", seen, self._head_bytes)
         if end < 0:
             if self._head_bytes >= self._limits.max_header_bytes:
-                raise _HeadersTooLarge(
+                raise HeadersTooLarge(
                     f"The headers have more than {self._limits.max_header_bytes} bytes."
                 )
             return
@@ -299,34 +235,24 @@ class Connection(asyncio.BufferedProtocol):
     def _start(self, head_bytes: int) -> None:
         """The head is complete: decide where the body goes, and take what came with it."""
         if head_bytes > self._limits.max_header_bytes:
-            raise _HeadersTooLarge(
+            raise HeadersTooLarge(
                 f"The headers have more than {self._limits.max_header_bytes} bytes."
             )
-        head = _HeadParser()
-        head.parser.feed_data(memoryview(self._head)[:head_bytes])
-        if head.heads != 1:
-            raise BadRequest("One request's headers were expected.")
-        request = HttpRequest(
-            method=head.parser.get_method().decode("ascii"),
-            path=_path(head.url),
-            headers=head.headers,
-            wire_bytes=head_bytes,
-        )
+        head = parse_head(memoryview(self._head)[:head_bytes])
+        request, length = head.request, head.length
         self._request = request
-        self._close_after = not head.parser.should_keep_alive()
-        chunked = "transfer-encoding" in head.headers
-        length = None if chunked else _length(head.headers)
+        self._close_after = not head.keep_alive
         self._check_length(request, length)
-        if head.headers.get("expect", "").lower() == "100-continue" and self._transport:
+        if head.expects_continue and self._transport:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         rest = bytes(memoryview(self._head)[head_bytes : self._head_bytes])
         self._head_bytes = 0
         grace = (length or 0) / self._limits.min_body_bytes_per_s
         self.deadline = time.perf_counter() + self._limits.body_timeout_s + grace
-        if chunked:
-            self._start_chunked(head, rest)
+        if length is None:
+            self._start_chunked(head.parser, rest)
         else:
-            self._start_body(length or 0, rest)
+            self._start_body(length, rest)
 
     def _check_length(self, request: HttpRequest, length: int | None) -> None:
         # Before `admit`, so that nothing has to be undone: a sink comes with its own limit.
@@ -370,7 +296,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._left == 0:
             self._dispatch()
 
-    def _start_chunked(self, head: _HeadParser, rest: bytes) -> None:
+    def _start_chunked(self, head: HeadParser, rest: bytes) -> None:
         pieces = bytearray()
 
         def take(data: bytes) -> None:
@@ -414,6 +340,7 @@ class Connection(asyncio.BufferedProtocol):
         self._body, self._body_bytes = None, 0
         sink, self._sink, self._scratch = self._sink, None, None
         self._busy = True
+        self._wants_lane = request.method == "POST" and request.path.endswith("/infer")
         self.deadline = float("inf")  # the application has its own clock
 
         def respond(response: HttpResponse) -> None:
@@ -441,15 +368,7 @@ class Connection(asyncio.BufferedProtocol):
         if transport.is_closing():
             return
         size = body_bytes(response.body)
-        lines = [
-            f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Unknown')}",
-            f"Content-Type: {response.content_type}",
-            f"Content-Length: {size}",
-            *(f"{name}: {value}" for name, value in response.headers.items()),
-        ]
-        if self._close_after or self._all.draining:
-            lines.append("Connection: close")
-        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+        head = response_head(response, close=self._close_after or self._all.draining)
         without_body = self._request is not None and self._request.method == "HEAD"
         grace = size / self._limits.min_body_bytes_per_s
         self.deadline = time.perf_counter() + self._limits.write_timeout_s + grace
@@ -471,6 +390,39 @@ class Connection(asyncio.BufferedProtocol):
         if self._head_bytes:
             # In its own turn, so that a long pipeline cannot recurse.
             self._loop.call_soon(self._reread)
+        elif self._wants_lane and not self._all.draining:
+            self._enter_lane()
+
+    def _enter_lane(self) -> None:
+        """From now on a thread of its own serves this connection, if one is free."""
+        transport = self._transport
+        # TLS has no socket that a thread could read from on its own.
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return
+        lane = self._all.lanes.open(
+            transport.get_extra_info("socket").fileno(),
+            lambda leftover: self._loop.call_soon_threadsafe(self._leave_lane, leftover),
+        )
+        if lane is not None:
+            transport.pause_reading()
+            self._in_lane = True
+            self.deadline = float("inf")
+            lane.start()
+
+    def _leave_lane(self, leftover: Leftover) -> None:
+        self._in_lane = self._wants_lane = False
+        if self._transport is None or self._transport.is_closing():
+            return
+        if leftover.closed:
+            self._transport.abort()
+            return
+        self.deadline = time.perf_counter() + self._limits.idle_timeout_s
+        self._transport.resume_reading()
+        if leftover.data:
+            # A body that stalled comes back with its head, and is read here from then on.
+            self._head = bytearray(leftover.data)
+            self._head_bytes = 0
+            self.buffer_updated(len(leftover.data))
 
     def _reread(self) -> None:
         if not self._busy and self._head_bytes and self._request is None:
@@ -516,7 +468,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._discarding or unread or (self._request is None and self._head_bytes == 0):
             self._transport.abort()
         else:
-            self._refuse(_TooSlow("The request took too long to arrive."))
+            self._refuse(TooSlow("The request took too long to arrive."))
 
     def abort(self) -> None:
         """Close at once."""
@@ -527,33 +479,9 @@ class Connection(asyncio.BufferedProtocol):
     def busy(self) -> bool:
         """Whether a request is being answered or written."""
         writing = self._transport is not None and self._transport.get_write_buffer_size() > 0
-        return self._busy or writing
+        return self._busy or writing or self._in_lane
 
     def close_if_idle(self) -> None:
         """Close unless a request is under way (draining)."""
         if not self.busy and self._transport is not None:
             self._transport.close()
-
-
-class _HeadersTooLarge(Refusal):
-    status = 431
-
-
-class _TooSlow(Refusal):
-    status = 408
-
-
-def _path(url: bytes) -> str:
-    try:
-        path = httptools.parse_url(url).path or b"/"
-    except httptools.HttpParserInvalidURLError as error:
-        raise BadRequest("The request's path cannot be parsed.") from error
-    text: str = unquote(path.decode("latin-1"))
-    return text
-
-
-def _length(headers: Mapping[str, str]) -> int:
-    text = headers.get("content-length", "0")
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise BadRequest(f"Content-Length is {text!r:.50}; write a number of bytes.")
-    return int(text)

@@ -1,5 +1,6 @@
 """One request through one stage: queue, decode, pre-process, run, encode, next hop, answer."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ from tierwise.serving.faults import (
     Overloaded,
     Refusal,
 )
-from tierwise.serving.http_client import HttpConnection, RawReply
+from tierwise.serving.http_client import HttpConnection, RawReply, has_left
 from tierwise.serving.repository import IMAGE, VERSION, ServedModel, TensorMetadata
 from tierwise.serving.timing import TIMING, Hop
 
@@ -48,6 +49,7 @@ class Job:
         received_bytes: Its size.
         deadline: ``time.perf_counter()`` after which nobody waits for the answer.
         cancelled: Whether the client has left.
+        client: The client's connection where nobody else watches it: asked whether it has left.
         hop: This tier's account.
     """
 
@@ -56,6 +58,7 @@ class Job:
     received_bytes: int
     cancelled: bool = False
     deadline: float | None = None
+    client: socket.socket | None = None
     hop: Hop = field(init=False)
     _connection: HttpConnection | None = None
 
@@ -72,6 +75,8 @@ class Job:
     def attach(self, connection: HttpConnection | None) -> None:
         """The connection on which the next hop's answer is awaited, or ``None`` after it."""
         self._connection = connection
+        if connection is not None:
+            connection.watched = self.client
         if self.cancelled and connection is not None:
             connection.abort()
 
@@ -85,7 +90,7 @@ class Job:
 
     def check(self) -> None:
         """Raise where nobody waits for the answer any more."""
-        if self.cancelled:
+        if self.cancelled or (self.client is not None and has_left(self.client)):
             raise Cancelled("The client has left.")
         if self.deadline is not None and time.perf_counter() > self.deadline:
             raise DeadlinePassed("The request's timeout has passed.")
@@ -125,7 +130,6 @@ def infer(
     Raises:
         Refusal: with the status to answer.
     """
-    job.check()
     slots.wait(job)
     try:
         hop = job.hop

@@ -1,0 +1,189 @@
+"""Requests and responses, and the head of each: what comes before the body.
+
+llhttp (through ``httptools``) parses request lines and headers, as strictly as it can.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import unquote
+
+import httptools
+
+from tierwise.serving.codec import Buffer, body_bytes
+from tierwise.serving.faults import BadRequest, Refusal
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
+
+
+@dataclass
+class HttpRequest:
+    """One request.
+
+    Attributes:
+        method: Upper case.
+        path: Decoded, without the query.
+        headers: Names in lower case.
+        body: All of it, or empty where a sink took it.
+        received_at: ``time.perf_counter()`` when the last byte had arrived.
+        wire_bytes: Size of headers and body.
+        secure: Whether it came over TLS.
+        cancelled: Whether the client has left.
+        on_cancel: Called (in the event loop) when it leaves.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: memoryview = field(default_factory=lambda: memoryview(b""))
+    received_at: float = 0.0
+    wire_bytes: int = 0
+    cancelled: bool = False
+    on_cancel: Callable[[], None] | None = None
+
+    def cancel(self) -> None:
+        """The client has left."""
+        self.cancelled = True
+        if self.on_cancel is not None:
+            self.on_cancel()
+
+
+@dataclass(frozen=True)
+class HttpResponse:
+    """One answer: its body is written buffer by buffer."""
+
+    status: int = 200
+    body: Sequence[Buffer] = ()
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class HeadParser:
+    """What llhttp finds in one request. Public: a chunked body goes on through it."""
+
+    def __init__(self) -> None:
+        """Start at a request's first byte."""
+        self.url = b""
+        self.headers: dict[str, str] = {}
+        self.heads = 0
+        self.chunks: Callable[[bytes], None] | None = None
+        self.complete = False
+        self.parser = httptools.HttpRequestParser(self)
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the path."""
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; those that must be unique are."""
+        key = name.decode("latin-1").lower()
+        text = value.decode("latin-1").strip()
+        if key in self.headers:
+            if key in {"content-length", "transfer-encoding", "host", "authorization"}:
+                raise BadRequest(f"The header {key} was sent twice.")
+            text = f"{self.headers[key]}, {text}"
+        self.headers[key] = text
+
+    def on_headers_complete(self) -> None:
+        """The end of a head."""
+        self.heads += 1
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of a chunked body."""
+        if self.chunks is None:
+            raise BadRequest("A body was found inside the headers.")
+        self.chunks(data)
+
+    def on_message_complete(self) -> None:
+        """The end of a chunked body."""
+        self.complete = True
+
+
+@dataclass(frozen=True)
+class Head:
+    """A parsed request head.
+
+    Attributes:
+        request: Without its body.
+        length: Of the body; ``None``: it comes in chunks.
+        keep_alive: Whether the client wants to send more requests.
+        parser: Goes on with a chunked body.
+    """
+
+    request: HttpRequest
+    length: int | None
+    keep_alive: bool
+    parser: HeadParser
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for 100 before it sends the body."""
+        return self.request.headers.get("expect", "").lower() == "100-continue"
+
+
+def parse_head(data: memoryview) -> Head:
+    """Parse one request's head, up to and with its empty line.
+
+    Raises:
+        BadRequest: it isn't exactly one head, or can be read in two ways.
+    """
+    found = HeadParser()
+    try:
+        found.parser.feed_data(data)
+    except httptools.HttpParserError as error:
+        # What our own callbacks raise comes wrapped.
+        if isinstance(error.__context__, Refusal):
+            raise error.__context__ from None
+        raise BadRequest(f"This is not HTTP/1.1: {error}.") from error
+    if found.heads != 1:
+        raise BadRequest("One request's headers were expected.")
+    request = HttpRequest(
+        method=found.parser.get_method().decode("ascii"),
+        path=_path(found.url),
+        headers=found.headers,
+        wire_bytes=len(data),
+    )
+    chunked = "transfer-encoding" in found.headers
+    length = None if chunked else _length(found.headers)
+    return Head(request, length, found.parser.should_keep_alive(), found)
+
+
+def response_head(response: HttpResponse, *, close: bool) -> bytes:
+    """Status line and headers of ``response``, up to and with the empty line."""
+    lines = [
+        f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Unknown')}",
+        f"Content-Type: {response.content_type}",
+        f"Content-Length: {body_bytes(response.body)}",
+        *(f"{name}: {value}" for name, value in response.headers.items()),
+    ]
+    if close:
+        lines.append("Connection: close")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+class HeadersTooLarge(Refusal):
+    """431: more header bytes than the agent accepts."""
+
+    status = 431
+
+
+class TooSlow(Refusal):
+    """408: the request took too long to arrive."""
+
+    status = 408
+
+
+def _path(url: bytes) -> str:
+    try:
+        path = httptools.parse_url(url).path or b"/"
+    except httptools.HttpParserInvalidURLError as error:
+        raise BadRequest("The request's path cannot be parsed.") from error
+    text: str = unquote(path.decode("latin-1"))
+    return text
+
+
+def _length(headers: Mapping[str, str]) -> int:
+    text = headers.get("content-length", "0")
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise BadRequest(f"Content-Length is {text!r:.50}; write a number of bytes.")
+    return int(text)

@@ -1,0 +1,179 @@
+import contextlib
+import json
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tierwise.serving.codec import (
+    InferResponse,
+    WireTensor,
+    decode_request,
+    decode_response,
+    encode_request,
+    encode_response,
+)
+from tierwise.serving.datatypes import NUMPY_OF
+from tierwise.serving.faults import BadRequest, Refusal, TooLarge
+from tierwise.serving.limits import Limits
+
+ARRAYS = st.sampled_from(sorted(set(NUMPY_OF) - {"BF16"})).flatmap(
+    lambda name: hnp.arrays(NUMPY_OF[name], hnp.array_shapes(min_dims=0, max_dims=4, min_side=0))
+)
+
+
+def _body(inputs, **more):
+    return json.dumps({"inputs": inputs, **more}).encode()
+
+
+def _tensor(**changes):
+    return {"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]} | changes
+
+
+@given(st.lists(ARRAYS, min_size=1, max_size=4))
+def test_binary_tensors_come_back_bit_by_bit(arrays):
+    tensors = [WireTensor(f"t{index}", array) for index, array in enumerate(arrays)]
+    buffers, json_bytes = encode_request(tensors)
+    request = decode_request(b"".join(buffers), json_bytes)
+    for sent, got in zip(arrays, request.inputs, strict=True):
+        assert got.array.dtype == sent.dtype
+        assert got.array.shape == sent.shape
+        assert got.array.tobytes() == sent.tobytes()
+
+
+@given(ARRAYS.filter(lambda a: a.dtype.kind != "f" or bool(np.isfinite(a).all())))
+def test_json_tensors_come_back_equal(array):
+    response = InferResponse((WireTensor("y", array),), model_name="m")
+    buffers, json_bytes = encode_response(response, {}, binary_default=False)
+    assert json_bytes is None
+    got = decode_response(b"".join(buffers)).outputs[0].array
+    assert got.dtype == array.dtype
+    np.testing.assert_array_equal(got, array)
+
+
+def test_a_large_tensor_is_a_view_of_the_body():
+    buffers, json_bytes = encode_request([WireTensor("x", np.ones((3, 1000), np.float32))])
+    body = np.frombuffer(b"".join(buffers), np.uint8)
+    array = decode_request(body.data, json_bytes).inputs[0].array
+    assert np.shares_memory(array, body)
+
+
+def test_bytes_elements_come_back():
+    array = np.array([b"", b"\x00\xff", b"abc"], dtype=object)
+    buffers, json_bytes = encode_request([WireTensor("x", array)])
+    assert list(decode_request(b"".join(buffers), json_bytes).inputs[0].array) == list(array)
+
+
+def test_not_a_number_must_be_asked_for_in_binary():
+    response = InferResponse((WireTensor("y", np.array([np.nan], np.float32)),))
+    with pytest.raises(BadRequest, match="binary_data_output"):
+        encode_response(response, {}, binary_default=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "Content-Length is 0"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[]", "must be a JSON object, not list"),
+        (b"{}", "'inputs' must be a list"),
+        (_body([1]), "'inputs' must be a list of objects"),
+        (_body([_tensor(name=7)]), "'name' is 7"),
+        (_body([_tensor(), _tensor()]), "two inputs named 'x'"),
+        (_body([_tensor(shape=[-1])]), "sizes of 0 or more"),
+        (_body([_tensor(shape=[True])]), "sizes of 0 or more"),
+        (_body([_tensor(shape="2")]), "sizes of 0 or more"),
+        (_body([_tensor(shape=[2**50])]), "sizes of 0 or more"),
+        (_body([_tensor(shape=[1] * 17)]), "17 dimensions; at most 16"),
+        (_body([_tensor(datatype="FP31")]), "datatype 'FP31'; the datatypes are"),
+        (_body([_tensor(datatype=["FP32"])]), "the datatypes are"),
+        (_body([_tensor(shape=[3])]), "has 3 elements, but 2 were sent"),
+        (_body([_tensor(data=None)]), "neither 'data' nor binary_data_size"),
+        (_body([_tensor(data=[1, [2, 3]])]), "cannot be read as FP32"),
+        (_body([_tensor(data=["1", "2"])]), "do not fit that type|cannot be read"),
+        (_body([_tensor(datatype="UINT8", data=[1, 256])]), "cannot be read|do not fit"),
+        (_body([_tensor(datatype="INT32", data=[1, 2.5])]), "do not fit"),
+        (_body([_tensor(datatype="BYTES", data=[1, 2])]), "must be text"),
+        (_body([_tensor(parameters={"binary_data_size": 8})]), "both 'data' and binary"),
+        (_body([_tensor(parameters=3)]), "must be a JSON object"),
+        (_body([], id=5), "'id' is 5"),
+        (_body([], outputs={}), "'outputs' must be a list"),
+    ],
+)
+def test_a_malformed_request_is_refused_with_its_reason(body, message):
+    with pytest.raises(BadRequest, match=message):
+        decode_request(body)
+
+
+@pytest.mark.parametrize(
+    ("shape", "datatype", "size", "sent", "message"),
+    [
+        ([2], "FP32", 8, 7, "7 bytes are left"),
+        ([2], "FP32", 8, 9, "1 bytes follow the last tensor"),
+        ([3], "FP32", 8, 8, "takes 12 bytes, but 8 were sent"),
+        ([2**39, 2**39], "FP64", 8, 8, "takes .* bytes, but 8 were sent"),
+        ([2], "FP32", -8, 8, "binary_data_size -8"),
+        ([2], "FP32", "8", 8, "binary_data_size '8'"),
+        ([1], "BYTES", 3, 3, "3 stray bytes"),
+        ([1], "BYTES", 8, 8, "an element of 16843009 bytes, but 4 are left"),
+    ],
+)
+def test_bytes_that_do_not_match_the_shape_are_refused(shape, datatype, size, sent, message):
+    entry = {"name": "x", "shape": shape, "datatype": datatype}
+    head = _body([entry | {"parameters": {"binary_data_size": size}}])
+    with pytest.raises(BadRequest, match=message):
+        decode_request(head + b"\x01" * sent, len(head))
+
+
+@pytest.mark.parametrize("length", [0, 10**6, -1])
+def test_a_wrong_header_length_is_refused(length):
+    with pytest.raises(BadRequest, match="must be at least 1 and at most"):
+        decode_request(_body([]), length)
+
+
+def test_deep_json_is_refused_before_it_is_parsed():
+    with pytest.raises(BadRequest, match="nested 100000 deep; at most 32"):
+        decode_request(b'{"inputs":' + b"[" * 99_999)
+
+
+def test_more_tensors_than_the_limit_are_refused():
+    body = _body([_tensor(name=f"x{i}") for i in range(5)])
+    with pytest.raises(TooLarge, match="5 entries; at most 4"):
+        decode_request(body, limits=Limits(max_tensors=4))
+
+
+def _valid_body() -> tuple[bytes, int]:
+    arrays = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([b"ab", b""], dtype=object)]
+    buffers, json_bytes = encode_request([WireTensor(f"t{i}", a) for i, a in enumerate(arrays)])
+    return b"".join(buffers), json_bytes
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_damaged_bodies_raise_nothing_but_refusals():
+    rng = np.random.default_rng(0)
+    valid, json_bytes = _valid_body()
+    tokens = [b"[", b"]", b"{", b"}", b"-", b"9" * 30, b"null", b"1e999", b'"', b"\xff", b"\x00"]
+    end = time.perf_counter() + 60
+    for count in range(100_000):
+        body = bytearray(valid)
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(len(body)))
+            match int(rng.integers(4)):
+                case 0:
+                    body[at] = int(rng.integers(256))
+                case 1:
+                    del body[at : at + int(rng.integers(1, 20))]
+                case 2:
+                    body[at:at] = tokens[int(rng.integers(len(tokens)))]
+                case _:
+                    body[at : at + 4] = rng.bytes(4)
+            if not body:
+                break
+        length = json_bytes + int(rng.integers(-2, 3)) if count % 3 else json_bytes
+        with contextlib.suppress(Refusal):
+            decode_request(bytes(body), length)
+        assert time.perf_counter() < end, f"only {count} bodies in a minute"
