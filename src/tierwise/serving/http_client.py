@@ -97,10 +97,14 @@ class _ReplyHead:
         self.headers: dict[str, str] = {}
         self.body = bytearray()
         self.complete = False
+        self.keep_alive = False
         self.parser = httptools.HttpResponseParser(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.keep_alive = self.parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
         self.body += data
@@ -223,7 +227,7 @@ class HttpConnection:
             body = self._receive_parsed(head, rest)
         else:
             body = self._receive_sized(int(head.headers["content-length"]), rest)
-        self.reusable = head.parser.should_keep_alive()
+        self.reusable = head.keep_alive
         return RawReply(
             head.parser.get_status_code(), head.headers, body, sent_bytes, end + len(body)
         )

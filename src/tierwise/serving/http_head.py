@@ -66,6 +66,7 @@ class HeadParser:
         self.url = b""
         self.headers: dict[str, str] = {}
         self.heads = 0
+        self.keep_alive = False
         self.chunks: Callable[[bytes], None] | None = None
         self.complete = False
         self.parser = httptools.HttpRequestParser(self)
@@ -87,6 +88,8 @@ class HeadParser:
     def on_headers_complete(self) -> None:
         """The end of a head."""
         self.heads += 1
+        # Asked here: at the end of a message without a body llhttp has forgotten it.
+        self.keep_alive = self.parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
         """A piece of a chunked body."""
@@ -131,10 +134,7 @@ def parse_head(data: memoryview) -> Head:
     try:
         found.parser.feed_data(data)
     except httptools.HttpParserError as error:
-        # What our own callbacks raise comes wrapped.
-        if isinstance(error.__context__, Refusal):
-            raise error.__context__ from None
-        raise BadRequest(f"This is not HTTP/1.1: {error}.") from error
+        raise refusal_of(error) from error
     if found.heads != 1:
         raise BadRequest("One request's headers were expected.")
     request = HttpRequest(
@@ -145,7 +145,13 @@ def parse_head(data: memoryview) -> Head:
     )
     chunked = "transfer-encoding" in found.headers
     length = None if chunked else _length(found.headers)
-    return Head(request, length, found.parser.should_keep_alive(), found)
+    return Head(request, length, found.keep_alive, found)
+
+
+def refusal_of(error: httptools.HttpParserError) -> Refusal:
+    """Why llhttp stopped: our own callback's reason, which comes wrapped, or llhttp's."""
+    own = error.__context__
+    return own if isinstance(own, Refusal) else BadRequest(f"This is not HTTP/1.1: {error}.")
 
 
 def response_head(response: HttpResponse, *, close: bool) -> bytes:

@@ -25,6 +25,7 @@ from tierwise.serving.http_head import (
     HttpResponse,
     TooSlow,
     parse_head,
+    refusal_of,
     response_head,
 )
 from tierwise.serving.lanes import Lanes, Leftover
@@ -196,7 +197,7 @@ class Connection(asyncio.BufferedProtocol):
         except Refusal as refusal:
             self._refuse(refusal)
         except httptools.HttpParserError as error:
-            self._refuse(BadRequest(f"This is not HTTP/1.1: {error}."))
+            self._refuse(refusal_of(error))
         except OSError as error:
             self._refuse(Overloaded(f"The agent cannot take the body: {error.strerror}."))
 

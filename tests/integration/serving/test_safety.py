@@ -1,0 +1,232 @@
+"""What strangers may not do, against real agents."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tierwise.errors import TierFault
+from tierwise.serving.client import AgentClient
+from tierwise.serving.security import client_tls
+from tierwise.serving.stage import StageSpec
+
+pytestmark = pytest.mark.xdist_group("serving")
+X = {"x": np.zeros((1, 3, 2, 2), np.float32)}
+
+
+def _ask(port: int, text: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        sock.sendall(text)
+        answer = b""
+        while piece := sock.recv(65536):
+            answer += piece
+        return answer
+
+
+def _serve_fails(*arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "tierwise", "serve", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == ""
+    return done.returncode, " ".join(done.stderr.split())
+
+
+def test_other_than_loopback_needs_a_token():
+    code, message = _serve_fails("--listen", "0.0.0.0:0")
+    assert code == 2
+    assert "lets everyone who reaches it run models here" in message
+    assert "--token-file" in message
+
+
+def test_the_token_is_asked_for_everywhere_but_for_health(start_agent, tmp_path, head_model):
+    file = tmp_path / "token"
+    file.write_text("0123456789abcdef0123\n")
+    agent = start_agent("--token-file", str(file), "--model", f"m={head_model}")
+    for token in (None, "wrong", "0123456789abcdef012\xe9"):
+        with agent.client(token=token) as client:
+            client.wait_ready(10)
+            with pytest.raises(TierFault, match="401"):
+                client.index()
+            with pytest.raises(TierFault, match="401"):
+                client.infer("m", X)
+    with agent.client(token=file.read_text().strip()) as client:
+        for _ in range(3):  # the first in the event loop, the others in a lane
+            client.infer("m", X)
+    # A lane asks for the token in every request, too.
+    body = b'{"inputs": []}'
+    path = "POST /v2/models/m/infer HTTP/1.1\r\nHost: x\r\n"
+    good = f"{path}Authorization: Bearer 0123456789abcdef0123\r\n"
+    length = f"Content-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", agent.port), timeout=10) as sock:
+        for head, status in ((good, 400), (good, 400), (path, 401)):
+            sock.sendall((head + length).encode() + body)
+            assert sock.recv(65536).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v2/models/../../etc/passwd", 404),
+        ("/v2/models/..%2f..%2fetc/ready", 404),
+        ("/tierwise/v1/artifacts/..%2f..%2fetc%2fpasswd", 404),
+        ("/tierwise/v1/artifacts/....", 400),
+        ("/v2/repository/models/affine/load", 405),
+    ],
+)
+def test_paths_that_try_to_leave_go_nowhere(edge, path, status):
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = _ask(edge.port, request.encode())
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def _model(node, initializers=()) -> onnx.ModelProto:
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("x", "y")]
+    graph = helper.make_graph([node], "g", value[:1], value[1:], list(initializers))
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("my.ops", 1)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=9)
+
+
+def _external(location: str) -> onnx.ModelProto:
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=1)
+    for key, value in (("location", location), ("length", "16")):
+        tensor.external_data.add(key=key, value=value)
+    return _model(helper.make_node("Add", ["x", "w"], ["y"]), [tensor])
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (b"not onnx at all", "not ONNX|not an ONNX model"),
+        (_model(helper.make_node("Foo", ["x"], ["y"], domain="my.ops")), "my.ops::Foo"),
+        (_external("../secret.bin"), "must be a file beside the model"),
+        (_external("/etc/passwd"), "must be a file beside the model"),
+    ],
+    ids=["garbage", "custom operator", "external above", "external absolute"],
+)
+def test_a_model_that_must_not_be_opened_is_refused(edge, tmp_path, model, message):
+    file = tmp_path / "model.onnx"
+    file.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+    with edge.client() as client:
+        sha256 = client.put_artifact(file)
+        with pytest.raises(TierFault, match=message):
+            client.load(StageSpec(name="bad", artifact=sha256))
+        assert "bad" not in {entry["name"] for entry in client.index()}
+
+
+@pytest.mark.parametrize("name", ["../up", "a..b", ".hidden", "a/b", "", "x" * 300])
+def test_names_that_could_be_paths_are_refused(edge, name):
+    config = json.dumps({"name": name, "artifact": "0" * 64})
+    body = json.dumps({"parameters": {"config": config}}).encode()
+    answer = _ask(
+        edge.port,
+        b"POST /v2/repository/models/x/load HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        + f"Content-Length: {len(body)}\r\n\r\n".encode()
+        + body,
+    )
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_full_queue_answers_503_and_when_to_come_back(start_agent, head_model):
+    agent = start_agent("--model", f"m={head_model}", "--queue", "0", "--workers", "1")
+    large = {"x": np.zeros((1, 3, 512, 512), np.float32)}
+    answers: list[str] = []
+
+    def ask() -> None:
+        # A connection of its own each time, so that no lane takes it.
+        for _ in range(5):
+            with agent.client() as client:
+                try:
+                    client.infer("m", large, timing=False)
+                    answers.append("200")
+                except TierFault as fault:
+                    answers.append(str(fault.status))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(answers) == {"200", "503"}
+
+
+def test_a_deadline_that_has_passed_is_answered_504(edge):
+    with edge.client() as client, pytest.raises(TierFault, match="504|did not answer in time"):
+        client.infer("affine", X, timeout_s=1e-6)
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def _thousand(port: int) -> list[int]:
+    """A thousand connections at once, a request on each; the statuses."""
+    body = json.dumps(
+        {"inputs": [{"name": "x", "shape": [1, 3, 1, 1], "datatype": "FP32", "data": [1, 2, 3]}]}
+    ).encode()
+    text = (
+        b"POST /v2/models/affine/infer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        + f"Content-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+    socks = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(1000)]
+
+    def finish(sock: socket.socket) -> int:
+        with sock:
+            sock.sendall(text)
+            answer = b""
+            while piece := sock.recv(65536):
+                answer += piece
+            return int(answer.split(b" ", 2)[1])
+
+    with ThreadPoolExecutor(32) as pool:
+        return list(pool.map(finish, socks))
+
+
+@pytest.mark.slow
+def test_a_thousand_connections_at_once_break_and_leak_nothing(start_agent, head_model):
+    agent = start_agent("--model", f"affine={head_model}")
+    assert set(_thousand(agent.port)) <= {200, 503}
+    before = _resident_bytes(agent.process.pid)
+    descriptors = len(list(Path(f"/proc/{agent.process.pid}/fd").iterdir()))
+    for _ in range(3):
+        assert set(_thousand(agent.port)) <= {200, 503}
+    assert _resident_bytes(agent.process.pid) < before * 1.05
+    assert len(list(Path(f"/proc/{agent.process.pid}/fd").iterdir())) <= descriptors + 2
+    assert agent.process.poll() is None
+
+
+def _certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
+
+
+@pytest.mark.slow
+def test_tls_and_mutual_tls(start_agent, head_model, tmp_path):
+    server, server_key = _certificate(tmp_path, "server")
+    mine, my_key = _certificate(tmp_path, "client")
+    agent = start_agent(
+        "--model", f"m={head_model}", "--tls-cert", str(server), "--tls-key", str(server_key),
+        "--tls-client-ca", str(mine),
+    )  # fmt: skip
+    assert agent.url.startswith("https://")
+    with AgentClient(agent.url, tls=client_tls(server, mine, my_key)) as client:
+        large = {"x": np.ones((1, 3, 700, 700), np.float32)}
+        for _ in range(3):
+            np.testing.assert_array_equal(client.infer("m", large).outputs["mid"], 3)
+    with AgentClient(agent.url, tls=client_tls(server)) as client, pytest.raises(TierFault):
+        client.infer("m", X)
+    with AgentClient(agent.url) as client, pytest.raises(TierFault, match=r"TLS.*certificate"):
+        client.infer("m", X)
