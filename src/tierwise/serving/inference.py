@@ -150,7 +150,7 @@ def infer(
             outputs = {**carried, **outputs}
             wire = _finish(model, outputs, request, hop)
             return request, _response(model, request, wire)
-        wire = encode_boundary({**carried, **outputs}, model.spec.encodings)
+        wire = encode_boundary({**carried, **outputs}, model.encodings)
         _lap(hop, "encode_s", start)
     finally:
         slots.release()

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from tierwise.data.postprocess import Postprocess
 from tierwise.data.preprocess import Preprocess
 from tierwise.errors import TierwiseError
+from tierwise.operators.encoding import Encoding
 from tierwise.runtime.session import Session, SessionOptions, open_session
 from tierwise.serving.admission import check_model_file
 from tierwise.serving.artifacts import ArtifactCache, sha256_of
+from tierwise.serving.boundary import parse_encodings
 from tierwise.serving.datatypes import BYTES, datatype_of
 from tierwise.serving.faults import BadRequest, NotFound
 from tierwise.serving.http_client import ConnectionPool
@@ -51,6 +53,7 @@ class ServedModel:
         segment_inputs: What the segment itself takes.
         inputs: What a request carries: the encoded image where this stage pre-processes.
         outputs: What the segment gives.
+        encodings: How boundary tensors leave, by name.
         next: Connections to the next hop.
     """
 
@@ -62,6 +65,7 @@ class ServedModel:
     outputs: tuple[TensorMetadata, ...]
     preprocess: Preprocess | None
     postprocess: Postprocess
+    encodings: Mapping[str, Encoding]
     next: ConnectionPool | None
     statistics: ModelStatistics = field(default_factory=ModelStatistics)
 
@@ -177,7 +181,7 @@ class Repository:
     def _serve(self, spec: StageSpec, path: Path) -> ServedModel:
         if not NAME_PATTERN.match(spec.name):
             raise BadRequest(f"{spec.name!r:.200} cannot be a model's name.")
-        preprocess = _preprocess(spec)
+        preprocess, encodings = _preprocess(spec), parse_encodings(spec.encodings)
         options = SessionOptions(
             threads=min(spec.threads, self._threads),
             providers=spec.providers,
@@ -205,6 +209,7 @@ class Repository:
             outputs=tuple(_metadata(value) for value in session.outputs),
             preprocess=preprocess,
             postprocess=Postprocess(spec.postprocess),
+            encodings=encodings,
             next=None if spec.next is None else self._connect(spec.next),
         )
         with self._lock:

@@ -31,7 +31,7 @@ def _png(size: int) -> bytes:
     return file.getvalue()
 
 
-def _deploy_chain(head, tail, head_model, tail_model):
+def _deploy_chain(head, tail, head_model, tail_model, **options):
     with tail.client() as client:
         sha256 = client.put_artifact(tail_model)
         client.load(StageSpec(name="tail", artifact=sha256))
@@ -41,8 +41,8 @@ def _deploy_chain(head, tail, head_model, tail_model):
             StageSpec(
                 name="head",
                 artifact=sha256,
-                preprocess={"resize": [8, 8]},
                 next=NextHop(url=tail.url, model="tail", tier="edge"),
+                **{"preprocess": {"resize": [8, 8]}} | options,
             )
         )
 
@@ -64,6 +64,35 @@ def test_an_image_goes_through_a_chain_and_every_part_is_accounted_for(
         "compute@edge", "codec@mobile", "codec@edge", "queue@mobile", "queue@edge",
     } <= set(found)  # fmt: skip
     assert all(value > -1e-6 for value in found.values()), found
+
+
+@pytest.mark.parametrize(
+    ("encoding", "smaller", "tolerance"),
+    [("none+zlib", 1.0, 0), ("fp16", 1.9, 3), ("int8(2.003,0)", 3.5, 11), ("int8(2.003,0)+zlib", 3.5, 11)],
+)  # fmt: skip
+def test_boundary_encodings_make_the_crossing_smaller(
+    mobile, edge, head_model, tail_model, encoding, smaller, tolerance
+):
+    image = _png(8)
+    _deploy_chain(mobile, edge, head_model, tail_model, preprocess={"resize": [64, 64]})
+    with mobile.client() as client:
+        plain = client.infer("head", image)
+        _deploy_chain(
+            mobile, edge, head_model, tail_model,
+            preprocess={"resize": [64, 64]}, encodings={"mid": encoding},
+        )  # fmt: skip
+        encoded = client.infer("head", image)
+    np.testing.assert_allclose(encoded.outputs["y"], plain.outputs["y"], atol=tolerance)
+    assert plain.hops[0].sent_bytes > smaller * encoded.hops[0].sent_bytes
+    assert encoded.hops[0].sent_bytes == encoded.hops[1].received_bytes
+
+
+def test_a_stage_with_an_unknown_encoding_is_refused(edge, head_model):
+    with edge.client() as client:
+        sha256 = client.put_artifact(head_model)
+        stage = StageSpec(name="odd", artifact=sha256, encodings={"mid": "int4"})
+        with pytest.raises(TierFault, match="'int4' is no boundary encoding"):
+            client.load(stage)
 
 
 def test_a_stage_is_listed_until_it_is_unloaded(edge, head_model):

@@ -77,8 +77,9 @@ def test_errors_have_their_reason(triton):
 def test_statistics_count_requests(triton):
     def count():
         statistics = triton.get_inference_statistics("affine")["model_stats"][0]
-        assert statistics["inference_stats"]["compute_infer"]["count"] == (
-            statistics["inference_count"]
+        assert (
+            statistics["inference_stats"]["compute_infer"]["count"]
+            == (statistics["inference_count"])
         )
         return statistics["inference_count"]
 

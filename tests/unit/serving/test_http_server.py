@@ -127,9 +127,7 @@ def test_a_chunked_body_is_put_together():
 
 def test_the_client_is_told_to_continue_when_it_asks():
     async def test(server):
-        answer = await server.ask(
-            post(b"", "Content-Length: 2", "Expect: 100-continue"), b"ok"
-        )
+        answer = await server.ask(post(b"", "Content-Length: 2", "Expect: 100-continue"), b"ok")
         assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
 
     served(test)
