@@ -1,9 +1,9 @@
 """How the tensors that cross between two tiers are encoded on the wire.
 
 What leaves says itself how it is encoded, in the tensor's own parameters, so a stage needs no
-configuration to read what arrives: ``tierwise_encoding`` (the text of
-:class:`tierwise.operators.encoding.Encoding`), ``tierwise_shape`` and ``tierwise_datatype``. Tensors
-that cross as they are carry none of these: plain protocol, for any server.
+configuration to read what arrives: ``tierwise_encoding`` (the text of an
+:class:`~tierwise.operators.encoding.Encoding`), ``tierwise_shape`` and ``tierwise_datatype``.
+Tensors that cross as they are carry none of these: plain protocol, for any server.
 """
 
 import math
@@ -69,11 +69,14 @@ def decode_boundary(tensor: WireTensor) -> np.ndarray:
         return tensor.array
     shape, datatype = tensor.parameters.get(_SHAPE), tensor.parameters.get(_DATATYPE)
     named = f"Tensor {tensor.name!r:.100}"
-    sizes = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
-    if not isinstance(text, str) or not sizes or datatype not in NUMPY_OF:
-        raise BadRequest(
-            f"{named} is encoded, but its {_SHAPE} or {_DATATYPE} is missing or wrong."
-        )
+    if (
+        not isinstance(text, str)
+        or not isinstance(shape, list)
+        or not all(type(size) is int and size >= 0 for size in shape)
+        or not isinstance(datatype, str)
+        or datatype not in NUMPY_OF
+    ):
+        raise BadRequest(f"{named}: its {_ENCODING}, {_SHAPE} or {_DATATYPE} cannot be used.")
     dtype = NUMPY_OF[datatype]
     if math.prod(shape) * dtype.itemsize > DEFAULT_LIMITS.max_body_bytes:
         raise TooLarge(f"{named} would take more than {DEFAULT_LIMITS.max_body_bytes} bytes.")

@@ -68,10 +68,15 @@ def test_an_image_goes_through_a_chain_and_every_part_is_accounted_for(
 
 @pytest.mark.parametrize(
     ("encoding", "smaller", "tolerance"),
-    [("none+zlib", 1.0, 0), ("fp16", 1.9, 3), ("int8(2.003,0)", 3.5, 11), ("int8(2.003,0)+zlib", 3.5, 11)],
-)  # fmt: skip
+    [
+        ("none+zlib", 1.0, 0),
+        ("fp16", 1.9, 3),
+        ("int8(2.003,0)", 3.5, 11),
+        ("int8(2.003,0)+zlib", 3.5, 11),
+    ],
+)
 def test_boundary_encodings_make_the_crossing_smaller(
-    mobile, edge, head_model, tail_model, encoding, smaller, tolerance
+    mobile, edge, head_model, tail_model, *, encoding, smaller, tolerance
 ):
     image = _png(8)
     _deploy_chain(mobile, edge, head_model, tail_model, preprocess={"resize": [64, 64]})

@@ -157,7 +157,7 @@ def test_a_full_queue_answers_503_and_when_to_come_back(start_agent, head_model)
 
 
 def test_a_deadline_that_has_passed_is_answered_504(edge):
-    with edge.client() as client, pytest.raises(TierFault, match="504|did not answer in time"):
+    with edge.client() as client, pytest.raises(TierFault, match=r"504|did not answer in time"):
         client.infer("affine", X, timeout_s=1e-6)
 
 

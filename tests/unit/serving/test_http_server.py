@@ -20,18 +20,18 @@ class Echo:
     def __init__(self) -> None:
         self.held: list = []
 
-    def admit(self, request, length):
+    def admit(self, request, _length):
         if request.path == "/nothing":
             raise NotFound("nothing here")
 
-    def handle(self, request: HttpRequest, sink, respond) -> None:
+    def handle(self, request: HttpRequest, _sink, respond) -> None:
         if request.path == "/held":
             self.held.append((request, respond))
             return
         line = f"{request.method} {request.path} ".encode()
         respond(HttpResponse(200, [line, bytes(request.body)], "text/plain"))
 
-    def answer_now(self, request, client):
+    def answer_now(self, _request, _client):
         raise AssertionError("only inference requests enter a lane")
 
     def refused(self, refusal: Refusal) -> HttpResponse:
@@ -45,7 +45,7 @@ class Server:
 
     async def until(self, condition) -> None:
         async with asyncio.timeout(5):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - the server is not told of its tests
                 await asyncio.sleep(0.005)
 
     async def ask(self, *pieces: bytes) -> bytes:
