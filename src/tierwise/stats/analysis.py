@@ -2,24 +2,28 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
 
 from tierwise.errors import DataError
+from tierwise.stats.bootstrap import FEWEST_CLUSTERS, cluster_bootstrap
 from tierwise.stats.cliffs_delta import EffectSize, Magnitude, paired_delta, sorted_cliffs_delta
 from tierwise.stats.conover import PairP, conover_from_ranks
 from tierwise.stats.corrections import bonferroni, holm
+from tierwise.stats.equivalence import equivalence
 from tierwise.stats.friedman import (
     conover_friedman_from_ranks,
     friedman_from_ranks,
     rank_within_blocks,
 )
 from tierwise.stats.kruskal import kruskal_from_ranks, pool_ranks
+from tierwise.stats.median_interval import Interval, fewest_for_median
 from tierwise.stats.omnibus import Omnibus
 from tierwise.stats.summary import Summary, summarize
+from tierwise.stats.wilcoxon import wilcoxon
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,39 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class PairedComparison:
+    """One pair of groups, block against block.
+
+    Attributes:
+        a: Name of the first group.
+        b: Name of the second.
+        p_raw: Wilcoxon's signed-rank test, two-sided.
+        log10_p_raw: Its base-10 logarithm.
+        p_holm: Adjusted by Holm over all pairs.
+        method: ``"exact"`` or ``"normal"``, as it was computed.
+        zeros: Blocks without a difference, left out.
+        ties: Whether other differences are equal in size.
+        ratio: Median of ``a / b``; ``None`` where a value is not positive or blocks are too few.
+        ratio_low: Lower end of its 90% interval.
+        ratio_high: Upper end.
+        within_margin: Whether the two are shown to be within 3% of each other (TOST at 5%).
+    """
+
+    a: str
+    b: str
+    p_raw: float
+    log10_p_raw: float
+    p_holm: float
+    method: str
+    zeros: int
+    ties: bool
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    within_margin: bool | None = None
+
+
+@dataclass(frozen=True)
 class Analysis:
     """What can be said of groups of samples.
 
@@ -56,6 +93,9 @@ class Analysis:
         omnibus: Kruskal-Wallis, and Friedman where there are blocks; empty for a single group.
         pairs: Conover's test and Cliff's delta of every pair, samples taken as independent.
         block_pairs: Conover's test after Friedman and the paired delta; empty without blocks.
+        paired: Wilcoxon's test and the ratio of every pair; empty without blocks.
+        intervals: 95% bootstrap intervals of every group's median, clustered by block; empty
+            without blocks, or with fewer than 10.
         notes: What to know before believing it, in words.
     """
 
@@ -64,6 +104,8 @@ class Analysis:
     pairs: tuple[Comparison, ...]
     block_pairs: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
+    paired: tuple[PairedComparison, ...] = ()
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
 
 def analyze(
@@ -92,12 +134,21 @@ def analyze(
     pairs = _compare(names, conover_from_ranks(pooled), effects)
     omnibus = [kruskal_from_ranks(pooled)]
     block_pairs: tuple[Comparison, ...] = ()
+    paired: tuple[PairedComparison, ...] = ()
+    intervals: dict[str, Interval] = {}
     if blocks:
         values, left_out, repeated = block_matrix(groups, blocks)
         ranked = rank_within_blocks(values)
         omnibus.append(friedman_from_ranks(ranked))
         columns = [paired_delta(a, b) for a, b in combinations(values.T, 2)]
         block_pairs = _compare(names, conover_friedman_from_ranks(ranked), columns)
+        paired = _pair_up(names, values)
+        if len(values) >= FEWEST_CLUSTERS:
+            numbers = np.arange(len(values))
+            intervals = {
+                name: cluster_bootstrap(column, numbers)
+                for name, column in zip(names, values.T, strict=True)
+            }
         if left_out:
             notes.append(f"{left_out} blocks without a sample of every group are left out.")
         if repeated:
@@ -105,7 +156,7 @@ def analyze(
                 "Blocks repeat: the samples of a group are not independent, so the p-values of "
                 "the tests without blocks are too small. Decide by Friedman's."
             )
-    return Analysis(summaries, tuple(omnibus), pairs, block_pairs, tuple(notes))
+    return Analysis(summaries, tuple(omnibus), pairs, block_pairs, tuple(notes), paired, intervals)
 
 
 def _notes(summaries: Mapping[str, Summary]) -> list[str]:
@@ -149,6 +200,36 @@ def block_matrix(
         )
     values = np.array([[column[label] for column in medians] for label in complete])
     return values, len(every) - len(complete), repeated
+
+
+def _pair_up(
+    names: Sequence[str], values: Float[np.ndarray, "n k"]
+) -> tuple[PairedComparison, ...]:
+    """Wilcoxon's test and the ratio of every pair of columns."""
+    columns = list(zip(names, values.T, strict=True))
+    tests = [wilcoxon(a, b) for (_, a), (_, b) in combinations(columns, 2)]
+    adjusted = holm(np.array([test.p for test in tests]))
+    with_ratio = bool((values > 0).all()) and len(values) >= fewest_for_median(0.9)
+    found = []
+    for (a, b), test, p_holm in zip(combinations(columns, 2), tests, adjusted, strict=True):
+        near = equivalence(a[1], b[1]) if with_ratio else None
+        found.append(
+            PairedComparison(
+                a=a[0],
+                b=b[0],
+                p_raw=test.p,
+                log10_p_raw=test.log10_p,
+                p_holm=float(p_holm),
+                method=test.method,
+                zeros=test.zeros,
+                ties=test.ties,
+                ratio=None if near is None else near.ratio.estimate,
+                ratio_low=None if near is None else near.ratio.low,
+                ratio_high=None if near is None else near.ratio.high,
+                within_margin=None if near is None else near.holds,
+            )
+        )
+    return tuple(found)
 
 
 def _compare(

@@ -49,12 +49,13 @@ def cluster_bootstrap(
     order = np.argsort(member, kind="stable")
     by_cluster = np.split(samples[order], np.cumsum(np.bincount(member))[:-1])
     rng = np.random.default_rng(seed)
-    figures = np.array(
-        [
-            statistic(np.concatenate([by_cluster[i] for i in drawn]))
-            for drawn in rng.integers(0, len(labels), (resamples, len(labels)))
-        ]
-    )
+    draws = rng.integers(0, len(labels), (resamples, len(labels)))
+    if len(labels) == len(samples):
+        figures = np.array([statistic(samples[order][drawn]) for drawn in draws])
+    else:
+        figures = np.array(
+            [statistic(np.concatenate([by_cluster[i] for i in drawn])) for drawn in draws]
+        )
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(figures, [tail, 1.0 - tail])
     return Interval(float(low), float(statistic(samples)), float(high), confidence)

@@ -3,10 +3,10 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
 
-from tierwise.stats.analysis import Analysis, Comparison
+from tierwise.stats.analysis import Analysis, Comparison, PairedComparison
 
 Cell = str | int | float | None
 _LATEX_ESCAPES = str.maketrans(
@@ -91,7 +91,7 @@ def tabulate(
     """The tables of an analysis.
 
     They are ``summary``, ``omnibus``, ``pairwise`` and, where there are blocks,
-    ``pairwise_blocks``.
+    ``pairwise_blocks``, ``paired`` and ``intervals``.
 
     Args:
         analysis: What to show.
@@ -117,6 +117,14 @@ def tabulate(
     if analysis.block_pairs:
         title = "Which pairs differ within blocks? (Conover after Friedman)"
         tables.append(_pairs("pairwise_blocks", title, analysis.block_pairs))
+        tables.append(_paired(analysis))
+    if analysis.intervals:
+        title = "Medians over blocks with 95% bootstrap intervals, clustered by block"
+        rows: tuple[tuple[Cell, ...], ...] = tuple(
+            (*key, interval.estimate, interval.low, interval.high)
+            for key, interval in zip(keys, analysis.intervals.values(), strict=True)
+        )
+        tables.append(Table("intervals", title, (*group_columns, "median", "low", "high"), rows))
     return tuple(tables)
 
 
@@ -129,6 +137,19 @@ def _pairs(name: str, title: str, pairs: Sequence[Comparison]) -> Table:
         for pair in pairs
     )
     return Table(name, title, _PAIRS, rows)
+
+
+def _paired(analysis: Analysis) -> Table:
+    """Whether a pair is within the margin is ``yes`` or ``no``, as in every table."""
+    rows: list[tuple[Cell, ...]] = []
+    for pair in analysis.paired:
+        cells: dict[str, Cell] = asdict(pair)
+        for name in ("ties", "within_margin"):
+            if cells[name] is not None:
+                cells[name] = "yes" if cells[name] else "no"
+        rows.append(tuple(cells.values()))
+    columns = tuple(field.name for field in fields(PairedComparison))
+    return Table("paired", "Block against block (Wilcoxon, ratio)", columns, tuple(rows))
 
 
 def _latex(text: str) -> str:

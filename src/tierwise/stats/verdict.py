@@ -34,9 +34,9 @@ from tierwise.stats.wilcoxon import signed_rank_tail
 
 # Bound on the chance that a study claims any difference that is not there. Below the promised 5%,
 # since the effective number of blocks is only an estimate (benchmarks/false_alarms.py).
-ALPHA = 0.02
-# Two strategies can differ at 2% from 7 blocks on (2 / 2**7 = 0.016), more from more on.
-FEWEST_BLOCKS = 7
+ALPHA = 0.01
+# Two strategies can differ at 1% from 8 blocks on (2 / 2**8 = 0.008), more strategies from more on.
+FEWEST_BLOCKS = 8
 _EQUIVALENCE_ALPHA = 0.05
 _FEWEST_FOR_RATIO = fewest_for_median(1 - 2 * _EQUIVALENCE_ALPHA)
 # From here on the normal approximation errs upward where it matters, far in the tail.
@@ -150,7 +150,7 @@ def compare_with_best(
         alpha: Bound on the chance that any claim of a difference is false.
 
     Raises:
-        TooFewSamples: fewer than 7 blocks, or a strategy shares fewer than 7 with the best.
+        TooFewSamples: fewer than 8 blocks, or a strategy shares fewer than 8 with the best.
     """
     medians_s = np.nanmedian(values_s, axis=0)
     best = int(np.argmin(medians_s))

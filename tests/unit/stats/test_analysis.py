@@ -34,6 +34,23 @@ def test_blocks_that_do_not_meet_are_refused():
         analyze(groups, {"a": ["1", "2"], "b": ["3", "4"]})
 
 
+def test_pairs_say_whether_they_are_shown_to_be_within_3_percent():
+    groups = {name: np.exp(0.2 * values) for name, values in GROUPS.items()}
+    pairs = {(pair.a, pair.b): pair for pair in analyze(groups, BLOCKS).paired}
+    assert pairs["a_1", "c"].within_margin
+    assert not pairs["a_1", "b"].within_margin
+    assert pairs["a_1", "b"].ratio == pytest.approx(np.exp(-0.04))
+    assert pairs["a_1", "b"].method == "exact"
+
+
+def test_accuracy_of_0_and_1_is_tested_without_a_ratio():
+    right = {"I": np.array([1.0] * 30 + [0.0] * 10), "Q": np.array([1.0] * 20 + [0.0] * 20)}
+    blocks = {name: [str(i) for i in range(40)] for name in right}
+    (pair,) = analyze(right, blocks).paired
+    assert (pair.zeros, pair.ties, pair.method, pair.ratio) == (30, True, "exact", None)
+    assert pair.p_raw == pytest.approx(2 / 2**10)
+
+
 def test_a_single_group_is_summarized_and_nothing_compared():
     analysis = analyze({"a": NOISE})
     assert analysis.omnibus == analysis.pairs == ()
@@ -50,6 +67,9 @@ def test_tables_have_the_columns_that_others_read(tmp_path):
         "omnibus.csv": "test,k,n,statistic,p,log10_p",
         "pairwise.csv": pairs,
         "pairwise_blocks.csv": pairs,
+        "paired.csv": "a,b,p_raw,log10_p_raw,p_holm,method,zeros,ties,ratio,ratio_low,ratio_high,"
+        "within_margin",
+        "intervals.csv": "op,median,low,high",
     }
 
 
