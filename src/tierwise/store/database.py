@@ -58,7 +58,8 @@ _STEPS = (
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE probes (
         subject TEXT NOT NULL, quantity TEXT NOT NULL, asked REAL NOT NULL,
-        achieved REAL NOT NULL, backend TEXT NOT NULL
+        achieved REAL NOT NULL, backend TEXT NOT NULL,
+        UNIQUE (subject, quantity, asked)
     ) STRICT;
     CREATE TABLE warnings (
         kind TEXT NOT NULL, subject TEXT NOT NULL, evidence TEXT NOT NULL, advice TEXT NOT NULL,

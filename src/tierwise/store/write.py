@@ -298,21 +298,28 @@ class StudyStore:
         state: TrialState,
         *,
         reason: str = "",
-        memory_bytes: Mapping[str, int] | None = None,
     ) -> None:
         """Store what became of a trial."""
-        values = {"state": state.value, "reason": reason}
-        if memory_bytes is not None:
-            values["memory_bytes"] = dump(dict(memory_bytes))
         with self._transaction():
-            self._set_trial(strategy.id, dump_condition(condition), **values)
+            self._db.execute(
+                "UPDATE trials SET state = ?, reason = ? WHERE strategy = ? AND "
+                "condition = (SELECT number FROM conditions WHERE shapes = ?)",
+                (state.value, reason, strategy.id, dump_condition(condition)),
+            )
 
-    def set_probes(self, probes: Sequence[ProbeFigure]) -> None:
-        """Store what the tiers and links achieved, in place of an earlier run's figures."""
+    def set_memory(self, strategy: Strategy, memory_bytes: Mapping[str, int]) -> None:
+        """Store what each tier needs for ``strategy``; the same under every condition."""
         with self._transaction():
-            self._db.execute("DELETE FROM probes")
+            self._db.execute(
+                "UPDATE trials SET memory_bytes = ? WHERE strategy = ?",
+                (dump(dict(memory_bytes)), strategy.id),
+            )
+
+    def add_probes(self, probes: Sequence[ProbeFigure]) -> None:
+        """Store what tiers and links achieved; the newest figure of a kind takes the place."""
+        with self._transaction():
             self._db.executemany(
-                "INSERT INTO probes VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO probes VALUES (?, ?, ?, ?, ?)",
                 [(p.subject, p.quantity, p.asked, p.achieved, p.backend) for p in probes],
             )
 
@@ -337,14 +344,6 @@ class StudyStore:
         self._db.executemany(
             "INSERT OR REPLACE INTO warnings VALUES (?, ?, ?, ?)",
             [(w.kind.value, w.subject, w.evidence, w.advice) for w in warnings],
-        )
-
-    def _set_trial(self, strategy: str, condition: str, **values: str) -> None:
-        columns = ", ".join(f"{column} = ?" for column in values)
-        self._db.execute(
-            f"UPDATE trials SET {columns} WHERE strategy = ? AND "  # noqa: S608 - own column names
-            "condition = (SELECT number FROM conditions WHERE shapes = ?)",
-            (*values.values(), strategy, condition),
         )
 
     @contextmanager

@@ -296,10 +296,10 @@ class MeasureSpec(Section):
     seed: int = Field(
         default=0, ge=0, description="Seed of every random choice: inputs, order, split."
     )
-    backend: Literal["auto", "namespaces", "user-space"] = Field(
+    backend: Literal["auto", "root", "userns", "userspace"] = Field(
         default="auto",
-        description="How links are shaped: `namespaces` (kernel) or `user-space`; `auto`: the "
-        "best that this machine allows.",
+        description="How links are emulated: kernel namespaces as `root` or in a user namespace "
+        "(`userns`), or a relay in `userspace`; `auto`: the best that this machine allows.",
     )
 
     @model_validator(mode="after")
@@ -429,6 +429,14 @@ class StudyFile(Section):
     require: RequireSpec = Field(
         default=RequireSpec(), description="What the deployment must meet; may be left out."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections_are_defaults(cls, content: object) -> object:
+        """A section whose every line is a comment is null in YAML, and means its default."""
+        if not isinstance(content, dict):
+            return content
+        return {key: value for key, value in content.items() if value is not None}
 
     @field_validator("tiers")
     @classmethod

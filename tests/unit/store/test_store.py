@@ -78,10 +78,9 @@ def test_what_is_written_is_what_is_read(tmp_path):
         store.add_quality("I", figure, [warning])
         store.add_block(SLOW, block(0, IDENTITY, SPLIT, input_index=2))
         store.add_block(SLOW, block(1, IDENTITY, input_index=1))
-        store.finish_trial(
-            IDENTITY, SLOW, TrialState.MEASURED, memory_bytes={"cloud": 5}, reason="fine"
-        )
-        store.set_probes([ProbeFigure("mobile", "cpu factor", 0.5, 0.49, "cgroup v1")])
+        store.finish_trial(IDENTITY, SLOW, TrialState.MEASURED, reason="fine")
+        store.set_memory(IDENTITY, {"cloud": 5})
+        store.add_probes([ProbeFigure("mobile", "cpu factor", 0.5, 0.49, "cgroup v1")])
         store.set_environment({"cpu": "one"})
         inside = store.results()
     results = read_results(tmp_path / "s")

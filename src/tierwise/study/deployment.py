@@ -1,0 +1,163 @@
+"""A study's strategies on running tiers: segments pushed, requests sent, bytes accounted for."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from itertools import pairwise
+
+from tierwise.data.source import Dataset, Payload
+from tierwise.measure.sample import Timing
+from tierwise.operators.strategy import Strategy
+from tierwise.serving.client import AgentClient, Reply
+from tierwise.serving.stage import NextHop, StageSpec
+from tierwise.serving.timing import parts
+from tierwise.study.segments import Segment, postprocess_for
+from tierwise.tiers.running import RunningTopology
+from tierwise.tiers.topology import Topology
+
+# An agent of a small share of a core imports ONNX Runtime for some seconds; measured 4 s at 0.25.
+_READY_S = 60.0
+
+
+class Deployment:
+    """Strategies on the agents of a running topology.
+
+    Every strategy is a stage of the same name on each of its tiers; the head's tier calls the
+    tail's. Requests start at the topology's first tier.
+    """
+
+    def __init__(self, running: RunningTopology, dataset: Dataset, task: str) -> None:
+        """Talk to the agents of ``running``; nothing is deployed yet."""
+        self.running = running
+        self.topology: Topology = running.topology
+        self._dataset = dataset
+        self._postprocess = postprocess_for(task)
+        self._start = self.topology.names[0]
+        self._clients: dict[str, AgentClient] = {}
+        self._segments: dict[Strategy, tuple[Segment, ...]] = {}
+
+    def close(self) -> None:
+        """Close the connections; the stages stay loaded."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+    def client(self, tier: str) -> AgentClient:
+        """The connection from the user's device to ``tier``'s agent, waited for once."""
+        if tier not in self._clients:
+            client = AgentClient(
+                self.running.url(self._start, tier),
+                dial=partial(self.running.dial, self._start),
+                token=self.topology.tier(tier).token,
+            )
+            client.wait_ready(_READY_S)
+            self._clients[tier] = client
+        return self._clients[tier]
+
+    def load(self, strategy: Strategy, segments: Iterable[Segment]) -> None:
+        """Push the strategy's segments and load its stages, the last one first.
+
+        Raises:
+            TierFault: an agent does not answer or refuses.
+        """
+        self._segments[strategy] = tuple(segments)
+        self._load_on(strategy, self.topology.names)
+
+    def _load_on(self, strategy: Strategy, tiers: Iterable[str]) -> None:
+        segments = self._segments[strategy]
+        wanted = set(tiers)
+        for position in range(len(segments) - 1, -1, -1):
+            segment = segments[position]
+            if segment.tier not in wanted:
+                continue
+            client = self.client(segment.tier)
+            client.put_artifact(segment.path)
+            client.load(self._stage(strategy, segments, position))
+
+    def _stage(self, strategy: Strategy, segments: tuple[Segment, ...], position: int) -> StageSpec:
+        segment, last = segments[position], position == len(segments) - 1
+        preprocess = self._dataset.preprocess if position == 0 else None
+        following = None
+        if not last:
+            target = segments[position + 1].tier
+            following = NextHop(
+                url=self.running.url(segment.tier, target),
+                model=stage_name(strategy),
+                tier=target,
+                token=self.topology.tier(target).token,
+            )
+        return StageSpec(
+            name=stage_name(strategy),
+            artifact=segment.sha256,
+            preprocess=None if preprocess is None else preprocess.model_dump(mode="json"),
+            postprocess=self._postprocess.value if last else "none",
+            next=following,
+            threads=self.topology.tier(segment.tier).threads,
+        )
+
+    @property
+    def loaded(self) -> tuple[Strategy, ...]:
+        """The strategies whose stages are loaded."""
+        return tuple(self._segments)
+
+    def forget(self, strategy: Strategy) -> None:
+        """Do not load ``strategy`` again when a tier comes back."""
+        self._segments.pop(strategy, None)
+
+    def forget_all(self) -> None:
+        """Load nothing again, and start every tier that holds something anew, empty."""
+        tiers = {tier for strategy in self._segments for tier in strategy.tiers}
+        self._segments.clear()
+        for tier in self.topology.names:
+            if tier in tiers and self.topology.tier(tier).emulated:
+                self._restart(tier)
+
+    def infer(self, strategy: Strategy, payload: Payload) -> Reply:
+        """Send one request from the user's device.
+
+        Raises:
+            TierFault: a tier on the way did not answer.
+        """
+        return self.client(strategy.tiers[0]).infer(stage_name(strategy), payload)
+
+    def send(self, strategy: Strategy, payload: Payload) -> Timing:
+        """Send one request and account for its time and bytes.
+
+        Raises:
+            TierFault: a tier on the way did not answer.
+        """
+        reply = self.infer(strategy, payload)
+        return Timing(
+            latency_s=reply.total_s,
+            parts_s=parts(reply, self.topology.names),
+            wire_bytes=self._wire_bytes(strategy, reply),
+        )
+
+    def _wire_bytes(self, strategy: Strategy, reply: Reply) -> Mapping[str, int]:
+        """Bytes of the requests over each link: to the first hop, then from hop to hop."""
+        way = (self._start, *strategy.tiers)
+        sent = (reply.sent_bytes, *(hop.sent_bytes for hop in reply.hops))
+        found: dict[str, int] = {}
+        for (source, target), size_bytes in zip(pairwise(way), sent, strict=False):
+            for link in self.topology.path(source, target):
+                found[link.name] = found.get(link.name, 0) + size_bytes
+        return found
+
+    def revive(self) -> bool:
+        """Start dead tiers again with all of their stages; whether there were any."""
+        dead = [name for name in self.topology.names if not self.running.alive(name)]
+        for tier in dead:
+            self._restart(tier)
+        for strategy in self._segments if dead else ():
+            self._load_on(strategy, dead)
+        return bool(dead)
+
+    def _restart(self, tier: str) -> None:
+        client = self._clients.pop(tier, None)
+        if client is not None:
+            client.close()
+        self.running.restart(tier)
+
+
+def stage_name(strategy: Strategy) -> str:
+    """The strategy's id as a model name in URLs."""
+    return strategy.id.replace("/", "~")

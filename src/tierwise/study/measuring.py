@@ -1,0 +1,300 @@
+"""Measure a study's trials on running tiers, condition by condition, every block committed."""
+
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tierwise.caveats import ResultWarning, WarningKind
+from tierwise.data.source import Dataset
+from tierwise.errors import TierFault
+from tierwise.measure.outcome import MeasureOutcome
+from tierwise.measure.run import run_blocks
+from tierwise.measure.sample import Block, Timing
+from tierwise.operators.strategy import Strategy
+from tierwise.progress import SILENT, Progress
+from tierwise.store.results import ProbeFigure, TrialState
+from tierwise.store.write import StudyStore
+from tierwise.study.caveats import measured_caveats, probe_caveats
+from tierwise.study.deployment import Deployment
+from tierwise.study.environment import describe_environment
+from tierwise.study.file import StudyFile
+from tierwise.study.fitting import Fitter, Fitting
+from tierwise.study.segments import Segment
+from tierwise.study.variants import StoredVariant
+from tierwise.tiers.emulated import start
+from tierwise.tiers.remote import connect
+from tierwise.tiers.running import RunningTopology
+from tierwise.tiers.topology import NetworkCondition, Tier, Topology
+from tierwise.units import format_bytes
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """What is to be measured.
+
+    Attributes:
+        study: The study.
+        topology: Its tiers, with their tokens.
+        conditions: Its network conditions; their position is their number.
+        segments: The files of every strategy that may fit.
+        variants: By name.
+        data: What timed requests carry.
+    """
+
+    study: StudyFile
+    topology: Topology
+    conditions: Sequence[NetworkCondition]
+    segments: Mapping[Strategy, tuple[Segment, ...]]
+    variants: Mapping[str, StoredVariant]
+    data: Dataset
+
+
+def measure_study(job: MeasureJob, store: StudyStore, progress: Progress = SILENT) -> None:
+    """Measure whatever of ``job`` is not in ``store`` yet.
+
+    Raises:
+        EnvironmentFault: this machine cannot run the tiers.
+        TierFault: an agent cannot be started, or started again.
+        DiskFull: no space is left; finished blocks stay.
+    """
+    left = unmeasured(job.study, len(job.conditions), store)
+    if not left:
+        return
+    with ExitStack() as stack:
+        running, too_small = stack.enter_context(_running(job, progress))
+        for strategy in job.segments:
+            if reason := "; ".join(too_small[t] for t in strategy.tiers if t in too_small):
+                _finish(job, store, strategy, TrialState.DOES_NOT_FIT, reason=reason, numbers=left)
+        strategies = [s for s in job.segments if not set(s.tiers) & set(too_small)]
+        deployment = stack.enter_context(_closing(running, job))
+        store.set_environment(describe_environment(job.topology, running.record))
+        running.shape(None)
+        fitting = Fitter(deployment, job.segments, job.variants, job.data, job.study.task).fit_all(
+            strategies, progress
+        )
+        _keep_fitting(job, store, fitting, left)
+        measured = [
+            s for s in strategies if s not in fitting.does_not_fit and s not in fitting.failed
+        ]
+        if not measured:
+            for number in left:
+                store.set_facts({_key(number): _aim(job.study)})
+            return
+        if fitting.crowded:
+            deployment = _make_room(job, stack, fitting.crowded, measured, progress)
+        for number in left:
+            _measure_condition(
+                job, store, deployment, strategies=measured, number=number, progress=progress
+            )
+
+
+def unmeasured(study: StudyFile, conditions: int, store: StudyStore) -> list[int]:
+    """Numbers of the conditions that do not have all their samples yet."""
+    return [n for n in range(conditions) if store.fact(_key(n)) != _aim(study)]
+
+
+def _key(number: int) -> str:
+    return f"measured:{number}"
+
+
+def _aim(study: StudyFile) -> str:
+    """What makes a condition done: a change asks for more blocks."""
+    spec = study.measure
+    return f"{spec.samples} to {spec.max_samples} within {spec.precision} in {spec.budget}"
+
+
+@contextmanager
+def _closing(running: RunningTopology, job: MeasureJob) -> Iterator[Deployment]:
+    deployment = Deployment(running, job.data, job.study.task)
+    try:
+        yield deployment
+    finally:
+        deployment.close()
+
+
+@contextmanager
+def _running(
+    job: MeasureJob, progress: Progress, roomy: frozenset[str] = frozenset()
+) -> Iterator[tuple[RunningTopology, dict[str, str]]]:
+    """The tiers, and why some of them cannot even hold an agent.
+
+    A tier whose limit is too small for the agent itself runs without the limit, because other
+    tiers' requests may start there; nothing is measured on it. Tiers in ``roomy`` run without.
+    """
+    if not any(tier.emulated for tier in job.topology.tiers):
+        with connect(job.topology) as remote:
+            yield remote, {}
+        return
+    secret = secrets.token_urlsafe(24)
+    topology = Topology(
+        tuple(
+            replace(
+                tier,
+                token=secret if tier.emulated else tier.token,
+                memory_bytes=None if tier.name in roomy else tier.memory_bytes,
+            )
+            for tier in job.topology.tiers
+        )
+    )
+    too_small: dict[str, str] = {}
+    with TemporaryDirectory(prefix="tierwise-") as folder, ExitStack() as stack:
+        token_file = Path(folder) / "token"
+        token_file.touch(mode=0o600)
+        token_file.write_text(secret)
+
+        def command(tier: Tier, listen: str) -> list[str]:
+            return agent_command(tier, listen, token_file, Path(folder))
+
+        while True:
+            try:
+                running = start(
+                    topology, command, backend=job.study.measure.backend, progress=progress
+                )
+                break
+            except TierFault as fault:
+                name = str(getattr(fault, "tier", ""))
+                if not getattr(fault, "oom", False) or name in too_small:
+                    raise
+                limit = topology.tier(name).memory_bytes or 0
+                too_small[name] = f"{name}: an empty agent needs more than {format_bytes(limit)}"
+                topology = Topology(
+                    tuple(
+                        replace(t, memory_bytes=None) if t.name == name else t
+                        for t in topology.tiers
+                    )
+                )
+        yield stack.enter_context(running), too_small
+
+
+def agent_command(tier: Tier, listen: str, token_file: Path, folder: Path) -> list[str]:
+    """The command line of an emulated tier's agent; each has a cache of its own."""
+    return [
+        sys.executable, "-m", "tierwise", "--quiet", "serve",
+        "--tier", tier.name,
+        "--listen", listen,
+        "--threads", str(tier.threads),
+        "--token-file", str(token_file),
+        "--cache", str(folder / f"cache-{tier.name}"),
+    ]  # fmt: skip
+
+
+def _make_room(
+    job: MeasureJob,
+    stack: ExitStack,
+    crowded: set[str],
+    measured: Sequence[Strategy],
+    progress: Progress,
+) -> Deployment:
+    """Tiers that hold each strategy but not all at once: measure without their limit.
+
+    Blocks are interleaved over all strategies, so all of them are loaded at the same time, which
+    no deployment does. That each fits on its own was just shown, with the limit.
+    """
+    progress.say(
+        f"{', '.join(sorted(crowded))}: every strategy fits alone, but not all at once; "
+        "measured without the memory limit."
+    )
+    stack.pop_all().close()
+    running, _ = stack.enter_context(_running(job, progress, frozenset(crowded)))
+    deployment = stack.enter_context(_closing(running, job))
+    running.shape(None)
+    for strategy in measured:
+        deployment.load(strategy, job.segments[strategy])
+    return deployment
+
+
+def _finish(
+    job: MeasureJob,
+    store: StudyStore,
+    strategy: Strategy,
+    state: TrialState,
+    *,
+    reason: str,
+    numbers: Sequence[int],
+) -> None:
+    """Store what became of a strategy under the conditions that are not measured yet."""
+    for number in numbers:
+        store.finish_trial(strategy, job.conditions[number], state, reason=reason)
+
+
+def _keep_fitting(
+    job: MeasureJob, store: StudyStore, fitting: Fitting, numbers: Sequence[int]
+) -> None:
+    for strategy, reason in fitting.does_not_fit.items():
+        _finish(job, store, strategy, TrialState.DOES_NOT_FIT, reason=reason, numbers=numbers)
+    for strategy, reason in fitting.failed.items():
+        _finish(job, store, strategy, TrialState.FAILED, reason=reason, numbers=numbers)
+    for strategy, memory_bytes in fitting.memory_bytes.items():
+        store.set_memory(strategy, memory_bytes)
+    store.set_warnings([WarningKind.OUTPUT_DIFFERS], fitting.caveats)
+
+
+def _measure_condition(
+    job: MeasureJob,
+    store: StudyStore,
+    deployment: Deployment,
+    *,
+    strategies: Sequence[Strategy],
+    number: int,
+    progress: Progress,
+) -> None:
+    condition = job.conditions[number]
+    running = deployment.running
+    with progress.task("Probing tiers and links", None):
+        probes = [
+            ProbeFigure(p.subject, p.quantity, p.asked, p.achieved, p.backend)
+            for p in running.probe(condition)
+        ]
+    store.add_probes(probes)
+    _add_caveats(store, probe_caveats(probes, condition))
+    running.shape(condition)
+    blocks = list(store.blocks(condition))
+    if blocks:
+        progress.say(f"{condition.id}: going on behind block {len(blocks)}.")
+
+    def on_block(block: Block) -> None:
+        store.add_block(condition, block)
+        blocks.append(block)
+
+    def send(strategy: Strategy, index: int) -> Timing:
+        return deployment.send(strategy, job.data.payload(index))
+
+    def recover(_: Strategy, fault: TierFault) -> bool:
+        progress.say(f"A request failed and is sent again: {fault.message}")
+        return deployment.revive()
+
+    outcome = run_blocks(
+        strategies,
+        send,
+        job.study.measure.plan(),
+        on_block,
+        n_inputs=len(job.data),
+        done=tuple(blocks),
+        trial_id=lambda strategy: strategy.id,
+        recover=recover,
+        progress=progress,
+    )
+    _finish_condition(store, condition, strategies, outcome)
+    _add_caveats(store, measured_caveats(condition, blocks, outcome))
+    store.set_facts({_key(number): _aim(job.study)})
+    progress.say(f"{condition.id or 'one tier'}: {outcome.blocks} blocks; {outcome.reason.value}.")
+
+
+def _finish_condition(
+    store: StudyStore,
+    condition: NetworkCondition,
+    strategies: Sequence[Strategy],
+    outcome: MeasureOutcome,
+) -> None:
+    for strategy in strategies:
+        reason = outcome.abandoned.get(strategy.id, "")
+        state = TrialState.FAILED if reason else TrialState.MEASURED
+        store.finish_trial(strategy, condition, state, reason=reason)
+
+
+def _add_caveats(store: StudyStore, caveats: Sequence[ResultWarning]) -> None:
+    store.set_warnings((), caveats)

@@ -1,0 +1,188 @@
+"""From placements to trials: cuts chosen, latencies predicted, and how long measuring will take."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tierwise.data.source import Dataset
+from tierwise.graph.cuts import Cut, find_cut
+from tierwise.operators.strategy import Operator, Strategy
+from tierwise.progress import SILENT, Progress
+from tierwise.runtime.session import SessionOptions, open_session
+from tierwise.store.results import TrialState
+from tierwise.store.write import PlannedTrial, StudyStore
+from tierwise.study.cut_choice import Workload, choose_cut, predict_s, predict_whole_s
+from tierwise.study.file import StudyFile
+from tierwise.study.placements import Placement, placements
+from tierwise.study.segments import make_segments, postprocess_for
+from tierwise.study.subject import Subject
+from tierwise.study.variants import StoredVariant
+from tierwise.tiers.topology import NetworkCondition, Topology
+from tierwise.units import format_bytes
+
+# What HTTP and the protocol's JSON add to a request, measured on one image: 560 bytes.
+_HEADER_BYTES = 600
+_TIMED_RUNS, _WARM_RUNS = 9, 3
+# heuristic: multiply-accumulates a second of one core, for an estimate before anything ran; a
+# residual CNN in fp32 does 15-25 G on AVX2.
+_MACS_PER_S = 10e9
+
+
+@dataclass(frozen=True)
+class PlannedStrategy:
+    """A strategy with its cut, and what is expected of it.
+
+    Attributes:
+        strategy: What runs, where.
+        predicted_s: Latency under each condition, in their order.
+        does_not_fit: Why a tier cannot hold it, or ``""``.
+    """
+
+    strategy: Strategy
+    predicted_s: tuple[float, ...]
+    does_not_fit: str = ""
+
+
+def plan_trials(
+    study: StudyFile,
+    subject: Subject,
+    topology: Topology,
+    conditions: Sequence[NetworkCondition],
+    variants: Mapping[Operator, StoredVariant],
+    *,
+    store: StudyStore,
+    progress: Progress = SILENT,
+) -> tuple[PlannedStrategy, ...]:
+    """Choose the cuts and keep the trials in the store.
+
+    Raises:
+        CutError: the named cut does not separate the graph, or it cannot be cut at all.
+        DiskFull: no space is left for the segments.
+    """
+    wanted = [
+        one
+        for one in placements(study.operators.chosen, topology)
+        if one.operator.variant in variants
+    ]
+    workloads: dict[Operator, Workload] = {}
+    planned = []
+    with progress.task("Choosing cuts", len(wanted)) as task:
+        for placement in wanted:
+            variant = variants[placement.operator.variant]
+            if placement.operator.variant not in workloads:
+                workloads[placement.operator.variant] = measure_workload(
+                    variant, subject.evaluation, study.task
+                )
+            workload = workloads[placement.operator.variant]
+            one = _plan_one(
+                study, placement, topology, conditions, variant=variant, workload=workload
+            )
+            planned.append(_check_size(one, variant, topology, store))
+            task.advance(note=one.strategy.id)
+    store.set_trials(
+        [
+            PlannedTrial(
+                strategy=one.strategy,
+                condition=condition,
+                state=TrialState.DOES_NOT_FIT if one.does_not_fit else TrialState.PENDING,
+                reason=one.does_not_fit,
+            )
+            for place, condition in enumerate(conditions)
+            for one in planned
+        ]
+    )
+    return tuple(planned)
+
+
+def _plan_one(
+    study: StudyFile,
+    placement: Placement,
+    topology: Topology,
+    conditions: Sequence[NetworkCondition],
+    *,
+    variant: StoredVariant,
+    workload: Workload,
+) -> PlannedStrategy:
+    tiers = placement.tiers
+    if len(tiers) == 1:
+        strategy = Strategy(placement.operator, variant.record.name, tiers)
+        predicted = [predict_whole_s(tiers[0], topology, c, workload) for c in conditions]
+        return PlannedStrategy(strategy, tuple(predicted))
+    pair = (tiers[0], tiers[1])
+    cut: Cut
+    if study.operators.partition.cut == "auto":
+        chosen = choose_cut(variant.graph, pair, topology, conditions, workload)
+        cut, predicted_s = chosen.cut, chosen.predicted_s
+    else:
+        cut = find_cut(variant.graph, study.operators.partition.cut)
+        predicted_s = tuple(predict_s(cut, pair, topology, c, workload) for c in conditions)
+    strategy = Strategy(placement.operator, variant.record.name, tiers, (cut.id,))
+    return PlannedStrategy(strategy, predicted_s)
+
+
+def _check_size(
+    one: PlannedStrategy, variant: StoredVariant, topology: Topology, store: StudyStore
+) -> PlannedStrategy:
+    """A segment whose file is larger than its tier's memory needs no trial to be told off."""
+    for segment in make_segments(one.strategy, variant, store.artefacts):
+        limit = topology.tier(segment.tier).memory_bytes
+        if limit is not None and segment.size_bytes > limit:
+            reason = (
+                f"{segment.tier}: the segment alone has {format_bytes(segment.size_bytes)} "
+                f"of {format_bytes(limit)}"
+            )
+            return PlannedStrategy(one.strategy, one.predicted_s, reason)
+    return one
+
+
+def measure_workload(variant: StoredVariant, data: Dataset, task: str) -> Workload:
+    """Time one inference of ``variant`` on one thread here, and weigh its request and reply."""
+    feeds, payload = data.feeds(0), data.payload(0)
+    with open_session(variant.path, SessionOptions(threads=1)) as session:
+        times_s = []
+        for run in range(_WARM_RUNS + _TIMED_RUNS):
+            started_s = time.perf_counter()
+            outputs = session.run(feeds)
+            if run >= _WARM_RUNS:
+                times_s.append(time.perf_counter() - started_s)
+    sent = len(payload) if isinstance(payload, bytes) else sum(a.nbytes for a in payload.values())
+    reply = sum(array.nbytes for array in postprocess_for(task).apply(outputs).values())
+    return Workload(
+        compute_s=float(np.median(times_s)),
+        request_bytes=sent + _HEADER_BYTES,
+        reply_bytes=reply + _HEADER_BYTES,
+    )
+
+
+def estimate_s(
+    study: StudyFile, subject: Subject, topology: Topology, conditions: Sequence[NetworkCondition]
+) -> float:
+    """Rough time of a whole run, from the model's size alone; nothing is run for it."""
+    payload = subject.evaluation.payload(0)
+    sent = len(payload) if isinstance(payload, bytes) else sum(a.nbytes for a in payload.values())
+    one_s = subject.graph.macs / _MACS_PER_S
+    workload = Workload(one_s, sent + _HEADER_BYTES, _HEADER_BYTES)
+    grid = placements(study.operators.chosen, topology)
+    plan = study.measure.plan()
+    requests = plan.min_blocks + plan.min_warmup_blocks
+    # The last of the tiers stands for all of a placement: what crosses is not known before.
+    sending_s = sum(
+        predict_whole_s(placement.tiers[-1], topology, condition, workload)
+        for placement in grid
+        for condition in conditions
+    )
+    variants = len({placement.operator.variant for placement in grid})
+    looking_s = variants * (len(subject.evaluation) + 4 * len(subject.calibration)) * one_s
+    quantizing_s = (
+        study.operators.quantize.budget_s
+        / 4
+        * sum(
+            operator in {Operator.Q, Operator.QE}
+            for operator in {placement.operator.variant for placement in grid}
+        )
+    )
+    # heuristic: agents start in some seconds; probes take 2 s a link and condition.
+    fixed_s = 10.0 + 2.0 * len(topology.links) * len(conditions)
+    return requests * sending_s + looking_s + quantizing_s + fixed_s

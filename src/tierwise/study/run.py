@@ -1,0 +1,170 @@
+"""A whole study, from its file to its results: every stage is skipped where it is done already."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tierwise.progress import SILENT, Progress
+from tierwise.store.disk import writing
+from tierwise.store.results import StudyResults, TrialState
+from tierwise.store.write import StudyStore
+from tierwise.study.file import StudyFile
+from tierwise.study.identity import check_identity, identity_of
+from tierwise.study.measuring import MeasureJob, measure_study, unmeasured
+from tierwise.study.parse import read_study_file
+from tierwise.study.placements import Placement, placements
+from tierwise.study.plan import estimate_s, plan_trials
+from tierwise.study.segments import make_segments
+from tierwise.study.subject import Subject, open_subject
+from tierwise.study.variants import build_variants, evaluate_variants
+from tierwise.tiers.topology import NetworkCondition, Topology
+from tierwise.units import format_duration
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a study would do, without doing it.
+
+    Attributes:
+        placements: Every operator with its tiers.
+        topology: The tiers and links.
+        conditions: The network conditions.
+        samples: Timed requests of each strategy under each condition.
+        estimate_s: Rough time of the whole run.
+    """
+
+    placements: tuple[Placement, ...]
+    topology: Topology
+    conditions: tuple[NetworkCondition, ...]
+    samples: int
+    estimate_s: float
+
+
+def outline_study(path: Path, progress: Progress = SILENT) -> Outline:
+    """What :func:`run_study` would do with the study file ``path``; runs and writes nothing.
+
+    Raises:
+        UserError: the study file, the model or the data cannot be used.
+    """
+    study = read_study_file(path)
+    topology = study.topology()
+    conditions = study.conditions(topology)
+    subject = open_subject(study, path.parent, progress)
+    return Outline(
+        placements=placements(study.operators.chosen, topology),
+        topology=topology,
+        conditions=conditions,
+        samples=study.measure.samples,
+        estimate_s=estimate_s(study, subject, topology, conditions),
+    )
+
+
+def run_study(
+    path: Path, folder: Path, *, fresh: bool = False, progress: Progress = SILENT
+) -> StudyResults:
+    """Run the study file ``path`` in the directory ``folder``, or go on with it.
+
+    Killed at any moment and called again, it goes on where it stopped: variants that are built are
+    not built again, and blocks that are measured are not measured again.
+
+    Args:
+        path: The study file.
+        folder: Made if it is not there.
+        fresh: Drop what an earlier run left there.
+        progress: Told of everything that takes time.
+
+    Raises:
+        UserError: the study file, model or data cannot be used, or ``folder`` belongs to another
+            study or another run.
+        EnvironmentFault: the tiers cannot be run here, or no space is left.
+    """
+    study = read_study_file(path)
+    topology = study.topology()
+    conditions = study.conditions(topology)
+    subject = open_subject(study, path.parent, progress)
+    with StudyStore.open(folder, fresh=fresh) as store:
+        _introduce(store, study, path, subject, topology=topology, conditions=conditions)
+        if store.is_done("plan") and not unmeasured(study, len(conditions), store):
+            progress.say("Everything is measured already.")
+            return store.results()
+        variants = build_variants(study, subject, store, progress)
+        evaluate_variants(study, subject, variants, store, progress)
+        if not store.is_done("plan"):
+            planned = plan_trials(
+                study, subject, topology, conditions, variants, store=store, progress=progress
+            )
+            unfit = sum(1 for one in planned if one.does_not_fit)
+            progress.say(
+                f"{len(planned)} strategies under {len(conditions)} network conditions"
+                + (f", {unfit} do not fit" if unfit else "")
+            )
+        by_name = {variant.record.name: variant for variant in variants.values()}
+        strategies = dict.fromkeys(
+            trial.strategy
+            for trial in store.results().trials
+            if trial.state is not TrialState.DOES_NOT_FIT
+        )
+        count = min(study.measure.inputs, len(subject.evaluation))
+        job = MeasureJob(
+            study=study,
+            topology=topology,
+            conditions=conditions,
+            segments={
+                one: make_segments(one, by_name[one.variant], store.artefacts) for one in strategies
+            },
+            variants=by_name,
+            data=subject.evaluation.subset(range(count)),
+        )
+        measure_study(job, store, progress)
+        return store.results()
+
+
+def _introduce(
+    store: StudyStore,
+    study: StudyFile,
+    path: Path,
+    subject: Subject,
+    *,
+    topology: Topology,
+    conditions: tuple[NetworkCondition, ...],
+) -> None:
+    """Make the directory this study's, or make sure that it is."""
+    identity = check_identity(store, identity_of(study, subject))
+    store.set_study(
+        name=study.name or Path(study.model).stem,
+        model=Path(study.model).name,
+        task=study.task,
+        topology=topology,
+        conditions=conditions,
+        requirement=study.require.as_written(),
+        facts={"identity": identity},
+    )
+    store.set_warnings(sorted({c.kind for c in subject.caveats}, key=str), subject.caveats)
+    _copy(path, store.folder / "study.yaml")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy of the study file, complete or not at all."""
+    if target.exists() and target.samefile(source):
+        return
+    with writing(target):
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".study-", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(source.read_bytes())
+            Path(name).chmod(0o644)
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def in_words(outline: Outline) -> str:
+    """One line: how many trials, and how long."""
+    trials = len(outline.placements) * len(outline.conditions)
+    return (
+        f"{len(outline.placements)} strategies x {len(outline.conditions)} network conditions "
+        f"= {trials} trials of {outline.samples} samples; about "
+        f"{format_duration(outline.estimate_s)}."
+    )

@@ -1,0 +1,213 @@
+"""Build the variants of a study and keep them in its store; what is there is not built again."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tierwise.caveats import ResultWarning, WarningKind
+from tierwise.errors import StudyFileError
+from tierwise.graph.analysis import Graph
+from tierwise.operators.early_exit import EarlyExitOptions, early_exit
+from tierwise.operators.quantize import RECIPES, Recipe, quantize
+from tierwise.operators.strategy import Operator
+from tierwise.operators.variant import Variant
+from tierwise.progress import SILENT, Progress
+from tierwise.quality.evaluate import evaluate, quality_caveats, refer
+from tierwise.runtime.materialise import model_bytes
+from tierwise.runtime.prepare import prepare
+from tierwise.store.results import VariantRecord
+from tierwise.store.write import StudyStore
+from tierwise.study.file import OperatorsSpec, StudyFile
+from tierwise.study.subject import Subject
+from tierwise.units import format_duration
+
+
+@dataclass(frozen=True)
+class StoredVariant:
+    """A variant as the store has it: what is deployed is what was evaluated.
+
+    Attributes:
+        record: Name, hash, size, notes.
+        path: The file in the store.
+        graph: Read back from that file, so that cut names do not depend on how it was built.
+    """
+
+    record: VariantRecord
+    path: Path
+    graph: Graph
+
+
+def needed_variants(operators: Sequence[Operator]) -> tuple[Operator, ...]:
+    """The variants that ``operators`` deploy, in the order in which they build on one another."""
+    wanted = {operator.variant for operator in operators} | {Operator.I}
+    if Operator.QE in wanted:
+        wanted.add(Operator.E)
+    return tuple(one for one in (Operator.I, Operator.Q, Operator.E, Operator.QE) if one in wanted)
+
+
+def build_variants(
+    study: StudyFile, subject: Subject, store: StudyStore, progress: Progress = SILENT
+) -> dict[Operator, StoredVariant]:
+    """Every variant that the study needs, by operator; a variant that cannot be is left out.
+
+    Without a block that can be skipped there is no E and no QE; a warning in the store says so.
+
+    Raises:
+        UserError: an operator's options do not fit the model (tensors to exit between, a recipe).
+        DataError: the calibration inputs do not suffice.
+        DiskFull: no space is left; variants that are finished stay.
+    """
+    known = store.results().variants
+    builder = _Builder(study, subject, progress)
+    stored: dict[Operator, StoredVariant] = {}
+    for operator in needed_variants(study.operators.chosen):
+        if operator.value in known:
+            stored[operator] = _read(known[operator.value], store, subject)
+            continue
+        if operator.exits and Operator.E not in stored and store.is_done("no exits"):
+            continue
+        if operator is Operator.QE and Operator.E not in stored:
+            continue
+        source = stored[Operator.E].graph if operator is Operator.QE else subject.graph
+        started_s = time.monotonic()
+        variant = builder.build(operator, source)
+        if variant is None:
+            store.set_warnings([WarningKind.NO_EXITS], [_NO_EXITS])
+            store.set_done("no exits")
+            progress.say("E: the model has no repeated block that can be skipped.")
+            continue
+        stored[operator] = _keep(operator, variant, store, subject)
+        took = format_duration(time.monotonic() - started_s)
+        notes = "; ".join(variant.notes) or "as it is"
+        progress.say(f"{operator.value}: {notes} ({took})")
+    return stored
+
+
+_NO_EXITS = ResultWarning(
+    WarningKind.NO_EXITS,
+    "E",
+    "No block of the model has an input and an output of the same shape.",
+    "Name two tensors: `operators: {early_exit: {from: A, to: B}}`, or leave E out.",
+)
+
+
+@dataclass(frozen=True)
+class _Builder:
+    study: StudyFile
+    subject: Subject
+    progress: Progress
+
+    def build(self, operator: Operator, source: Graph) -> Variant | None:
+        if operator is Operator.I:
+            return Variant("I", source)
+        if operator is Operator.E:
+            found = early_exit(
+                source,
+                list(self._feeds()),
+                exit_options(self.study.operators, self.study.measure.seed),
+                progress=self.progress,
+            )
+            return found[0] if found else None
+        options = self.study.operators.quantize
+        return quantize(
+            source,
+            self.subject.calibration,
+            task=self.study.task,
+            max_loss=options.max_loss,
+            budget_s=options.budget_s,
+            seed=self.study.measure.seed,
+            recipes=recipes_named(options.recipe),
+            name=operator.value,
+            progress=self.progress,
+        )
+
+    def _feeds(self) -> Iterator[dict[str, np.ndarray]]:
+        data = self.subject.calibration
+        return (data.feeds(index) for index in range(len(data)))
+
+
+def exit_options(spec: OperatorsSpec, seed: int) -> EarlyExitOptions:
+    """The study file's early-exit section, as the operator has it."""
+    options = spec.early_exit
+    if options.from_ is not None and options.to is not None:
+        return EarlyExitOptions(exits=((options.from_, options.to),), seed=seed)
+    if options.rule is not None:
+        return EarlyExitOptions(rule=options.rule, seed=seed)
+    return EarlyExitOptions(save=(options.save or 0.15,), seed=seed)
+
+
+def recipes_named(name: str) -> tuple[Recipe, ...]:
+    """All recipes for ``auto``, else the one of that name.
+
+    Raises:
+        StudyFileError: there is no such recipe.
+    """
+    if name == "auto":
+        return tuple(RECIPES)
+    found = tuple(recipe for recipe in RECIPES if recipe.name == name)
+    if not found:
+        raise StudyFileError(
+            f"operators.quantize.recipe: there is no recipe {name!r}.",
+            hint=f"The recipes are auto, {', '.join(recipe.name for recipe in RECIPES)}.",
+            recipe=name,
+        )
+    return found
+
+
+def _keep(
+    operator: Operator, variant: Variant, store: StudyStore, subject: Subject
+) -> StoredVariant:
+    content = model_bytes(variant.graph.model)
+    sha256 = store.artefacts.put(content)
+    record = VariantRecord(
+        name=operator.value,
+        sha256=sha256,
+        size_bytes=len(content),
+        macs=variant.graph.macs,
+        notes=variant.notes,
+    )
+    caveats = [replace(one, subject=one.subject or operator.value) for one in variant.caveats]
+    store.add_variant(record, caveats)
+    return _read(record, store, subject)
+
+
+def _read(record: VariantRecord, store: StudyStore, subject: Subject) -> StoredVariant:
+    path = store.artefacts.verify(record.sha256)
+    graph = prepare(path, subject.calibration.feeds(0), simplify=False)
+    return StoredVariant(record, path, graph)
+
+
+def evaluate_variants(
+    study: StudyFile,
+    subject: Subject,
+    variants: dict[Operator, StoredVariant],
+    store: StudyStore,
+    progress: Progress = SILENT,
+) -> None:
+    """Quality of every variant that has none yet, on inputs that nothing was fitted on.
+
+    Raises:
+        DataError: the outputs or labels do not fit the task.
+    """
+    known = store.results().quality
+    missing = [one for one in variants if one.value not in known]
+    if not missing:
+        return
+    data = subject.evaluation
+    with progress.task("Quality of variants", len(missing)) as task:
+        reference = refer(variants[Operator.I].path, data, study.task, progress=progress)
+        for operator in missing:
+            if operator is Operator.I:
+                figure = reference.figure
+            else:
+                path = variants[operator].path
+                figure = evaluate(path, data, study.task, reference, progress=progress)
+            store.add_quality(operator.value, figure, quality_caveats(figure, data))
+            progress.say(
+                f"{operator.value}: {figure.metric} {figure.value:.1f} on {figure.n} inputs"
+                + (f", loses {figure.loss:.1f} points" if operator is not Operator.I else "")
+            )
+            task.advance(note=operator.value)

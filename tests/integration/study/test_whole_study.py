@@ -1,0 +1,167 @@
+"""Whole studies over real agents, real sockets and shaped links."""
+
+import json
+import os
+import random
+import resource
+import signal
+import sqlite3
+import time
+
+import numpy as np
+import pytest
+
+from tierwise.caveats import WarningKind
+from tierwise.errors import UserError
+from tierwise.store.read import read_results
+from tierwise.store.results import TrialState
+from tierwise.study.run import outline_study, run_study
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("machine")]
+SAMPLES = 6
+
+
+def check_complete(folder, samples=SAMPLES):
+    results = read_results(folder)
+    # I, Q, E on two tiers each; P and QEP on the one pair; under two conditions.
+    assert len(results.trials) == 2 * (3 * 2 + 2)
+    for trial in results.trials:
+        assert trial.state is TrialState.MEASURED, (trial.strategy.id, trial.reason)
+        assert trial.block.tolist() == list(range(samples)), trial.strategy.id
+        total = np.sum(list(trial.parts_s.values()), axis=0)
+        np.testing.assert_allclose(total, trial.latency_s, rtol=0.05)
+    # Every request of a block carried the same input.
+    for condition in results.conditions:
+        inputs = {tuple(t.input_index) for t in results.trials if t.condition == condition}
+        assert len(inputs) == 1
+    return results
+
+
+@pytest.mark.parametrize("backend", ["auto", "userspace"])
+def test_a_whole_study_ends_with_every_trial_measured(subject, tmp_path, backend):
+    text = subject.read_text().replace("samples: 6", f"samples: 6, backend: {backend}")
+    subject.write_text(text)
+    run_study(subject, tmp_path / "out")
+    results = check_complete(tmp_path / "out")
+    assert set(results.variants) == {"I", "Q", "E", "QE"}
+    assert results.quality["I"].n == 40
+    assert results.quality["I"].loss == 0.0
+    assert {p.quantity for p in results.probes} == {"cpu factor", "bandwidth_bit_per_s", "rtt_s"}
+    assert "CPU" in results.environment
+    assert results.environment["links"]
+    assert WarningKind.OUTPUT_DIFFERS not in {w.kind for w in results.warnings}
+    split = next(t for t in results.trials if t.strategy.operator.partitions)
+    assert split.parts_s.keys() >= {"compute@mobile", "compute@cloud", "transfer@mobile-cloud"}
+    assert split.wire_bytes["mobile-cloud"] > 0
+    here = next(t for t in results.trials if t.strategy.tiers == ("mobile",))
+    assert not here.wire_bytes
+    assert here.memory_bytes["mobile"] > 10_000_000
+
+    started = time.monotonic()
+    run_study(subject, tmp_path / "out")
+    assert time.monotonic() - started < 10, "a finished study must not start tiers again"
+
+    subject.write_text(text.replace("samples: 6", "samples: 8"))
+    run_study(subject, tmp_path / "out")
+    again = check_complete(tmp_path / "out", samples=8)
+    before, after = results.trials[0].latency_s, again.trials[0].latency_s
+    np.testing.assert_array_equal(before, after[:SAMPLES])
+
+    subject.write_text(text.replace("rtt: 2ms", "rtt: 3ms"))
+    with pytest.raises(UserError, match=r"links\.mobile-cloud\.rtt.*was.*2ms.*is.*3ms.*--fresh"):
+        run_study(subject, tmp_path / "out")
+
+
+def blocks_in(folder):
+    path = folder / "tierwise.db"
+    if not path.exists():
+        return 0
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            return connection.execute("SELECT count(*) FROM blocks").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.OperationalError:
+        return 0
+
+
+def until_blocks(process, folder, count):
+    deadline = time.monotonic() + 90
+    while blocks_in(folder) < count:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "no block was measured in 90 s"
+        time.sleep(0.02)
+
+
+def test_killed_while_measuring_it_goes_on_and_no_sample_is_there_twice(
+    subject, tmp_path, tierwise
+):
+    out = tmp_path / "out"
+    chance = random.Random(os.urandom(8))
+    for count in sorted(chance.sample(range(1, 10), 2)):
+        process = tierwise("run", subject, "-o", out)
+        until_blocks(process, out, count)
+        process.kill()
+        process.wait()
+    before = {t.strategy.id: t.latency_s for t in read_results(out).trials[:8]}
+    process = tierwise("run", subject, "-o", out, "--json")
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["strategies"]
+    results = check_complete(out)
+    for trial in results.trials[:8]:
+        kept = before[trial.strategy.id]
+        np.testing.assert_array_equal(trial.latency_s[: kept.size], kept)
+    assert (out / "report.html").stat().st_size > 1000
+
+
+def test_interrupted_it_says_so_and_leaves_no_process(subject, tmp_path, tierwise):
+    out = tmp_path / "out"
+    process = tierwise("run", subject, "-o", out)
+    until_blocks(process, out, 1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in stderr
+    assert "Traceback" not in stderr
+    assert read_results(out).trials
+
+
+def test_a_full_disk_is_said_and_afterwards_it_goes_on(subject, tmp_path, tierwise):
+    out = tmp_path / "out"
+    subject.write_text(subject.read_text().replace("[I, Q, E, P, QEP]", "[I]"))
+
+    def no_space():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    process = tierwise("run", subject, "-o", out, preexec_fn=no_space)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 3, stderr
+    assert "No space is left" in stderr
+    assert "run the same command again" in stderr
+    results = run_study(subject, out)
+    assert {t.state for t in results.trials} == {TrialState.MEASURED}
+
+
+def test_a_tier_too_small_for_anything_is_a_result(subject, tmp_path):
+    text = subject.read_text().replace("[I, Q, E, P, QEP]", "[I]").replace("1GiB", "12MiB")
+    subject.write_text(text)
+    results = run_study(subject, tmp_path / "out")
+    states = {(t.strategy.id, t.state) for t in results.trials}
+    assert states == {
+        ("mobile/I", TrialState.DOES_NOT_FIT),
+        ("cloud/I", TrialState.MEASURED),
+    }
+    small = next(t for t in results.trials if t.state is TrialState.DOES_NOT_FIT)
+    assert "mobile" in small.reason
+    assert "12 MiB" in small.reason
+
+
+def test_the_plan_shows_the_grid_and_runs_nothing(subject, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    outline = outline_study(subject)
+    assert [p.id for p in outline.placements][:3] == ["mobile/I", "cloud/I", "mobile/Q"]
+    assert len(outline.conditions) == 2
+    assert outline.estimate_s > 0
+    assert sorted(tmp_path.rglob("*")) == before
