@@ -39,14 +39,9 @@ def store_results(results: StudyResults, folder: Path) -> Path:
             for block in _blocks(results, condition):
                 store.add_block(condition, block)
         for trial in results.trials:
-            store.finish_trial(
-                trial.strategy,
-                trial.condition,
-                trial.state,
-                reason=trial.reason,
-                memory_bytes=trial.memory_bytes,
-            )
-        store.set_probes(results.probes)
+            store.finish_trial(trial.strategy, trial.condition, trial.state, reason=trial.reason)
+            store.set_memory(trial.strategy, trial.memory_bytes)
+        store.add_probes(results.probes)
     return folder
 
 
