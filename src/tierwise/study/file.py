@@ -193,7 +193,9 @@ class QuantizeOptions(Section):
         description="Points of quality that quantization may lose; nodes that cost more stay in "
         "float.",
     )
-    budget: Duration = Field(default="60s", description="Time for trying recipes.")
+    budget: Duration = Field(
+        default="20s", description="Time for trying recipes, for each quantized variant."
+    )
 
     @property
     def budget_s(self) -> float:
