@@ -24,7 +24,6 @@ from tierwise.study.file import OperatorsSpec, StudyFile
 from tierwise.study.subject import Subject
 from tierwise.units import format_duration
 
-
 # Of the demo's ResNet, E from 128 inputs takes 46 s of CPU and gains 0.4 points of top-1, from 48
 # inputs 29 s and loses 0.4: on 500 evaluation inputs no difference that matters.
 _EXIT_INPUTS = 64

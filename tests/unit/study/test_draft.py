@@ -12,11 +12,8 @@ def model(path, inputs, outputs):
     """A model of the given shapes; every output is a sum of its own that broadcasts nothing."""
     floats = TensorProto.FLOAT
     nodes = [
-        helper.make_node("ConstantOfShape", ["shape_" + name], [name + "_z"])
-        for name, _ in outputs
-    ] + [
-        helper.make_node("Sum", [name + "_z", "total"], [name]) for name, _ in outputs
-    ]
+        helper.make_node("ConstantOfShape", ["shape_" + name], [name + "_z"]) for name, _ in outputs
+    ] + [helper.make_node("Sum", [name + "_z", "total"], [name]) for name, _ in outputs]
     nodes.insert(0, helper.make_node("ReduceSum", [inputs[0][0]], ["total"], keepdims=0))
     weights = [
         helper.make_tensor("shape_" + name, TensorProto.INT64, [len(shape)], shape)
@@ -84,7 +81,7 @@ def test_data_that_cannot_be_used_is_a_clear_error(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no image in .*empty"):
         draft_study(path, tmp_path / "s.yaml", tmp_path / "empty")
-    with pytest.raises(UserError, match="neither a folder of images nor an .npz"):
+    with pytest.raises(UserError, match=r"neither a folder of images nor an \.npz"):
         draft_study(path, tmp_path / "s.yaml", tmp_path / "missing")
     other = model(tmp_path / "o.onnx", [("x", [1, 9])], [("y", [1, 10])])
     with pytest.raises(UserError, match="the model's input is no image"):
