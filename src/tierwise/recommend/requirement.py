@@ -155,8 +155,7 @@ class Requirement:
             measured = "\n".join(f"  {condition.id}" for condition in conditions)
             raise UserError(
                 f"The study has no numbers for {asked}. It has:\n{measured}",
-                hint="Ask for one of these, `tierwise predict` for any other, or add it to the"
-                " study file's links and run again.",
+                hint="Ask for one of these, or add it to the study file's links and run again.",
                 asked=asked,
             )
         return chosen

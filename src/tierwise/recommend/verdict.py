@@ -77,8 +77,8 @@ def _judge_condition(
             got=max(a.latency.n for a in judged if a.latency is not None),
         )
         error.hint = (
-            "Ask for a lower percentile (--latency p50=...), or measure more: raise `samples:` in"
-            " the study file and run it again."
+            "Ask for a lower percentile (--latency p50=...), or measure more: raise"
+            " `measure: samples:` in the study file and run it again."
         )
         raise error
     measured = [a for a in judged if a.measured]

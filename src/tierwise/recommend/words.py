@@ -217,7 +217,7 @@ def _cautions(
     if faster:
         yield (
             f"Predicted but not measured, {_listed([a.id for a in faster])} could be faster:"
-            " measure with `measure: all`."
+            " measure before relying on it."
         )
     slow = [a for a in verdict.strategies if a.unsuited]
     if slow:
