@@ -10,48 +10,60 @@ from scipy.stats import rankdata
 _FEWEST_BLOCKS = 8
 # heuristic: from longer lags on, what is left after taking means out is mostly bias.
 _LONGEST_LAG_SHARE = 1 / 4
-# heuristic: a test of 4,950 pairs looks 4.6 standard deviations out, where an inflation that is
-# estimated 20% too low makes 6 times the false alarms; so what exceeds 1 counts twice. The
-# benchmark's "own memory" lines show what is left (benchmarks/false_alarms.py).
-_CAUTION = 2.0
 
 
-def variance_inflation(residuals: Float[np.ndarray, "n k"]) -> float:
-    """Factor, at least 1, by which autocorrelation inflates the variance of a mean over blocks.
+def is_correlated(residuals: Float[np.ndarray, "n k"]) -> bool:
+    """Whether strategies have a memory of their own, from one block to the next.
 
     What a machine's drift does to a whole block is gone from the residuals, and where the order
-    within blocks is random, what it does within a block is not correlated between blocks: the
-    factor is then 1. It is more where strategies have a memory of their own (a link that drifts, a
-    cache that fills).
-
-    The covariances of ranks are pooled over all strategies. Where the first lag stands out from
-    noise, they are summed up to a quarter of the series. Taking a strategy's mean out lowers each
-    by the long-run variance over ``n``, which is put back: ``V = sum / (1 - lags / n)``.
+    within blocks is random, what it does within a block is not correlated between blocks. What is
+    left is a link that drifts, a cache that fills, or strategies that drift hits unequally. The
+    correlation of ranks between neighbouring blocks is pooled over all strategies and compared
+    with its noise at about 2%, one-sided.
 
     Args:
         residuals: One value a block and strategy, in the order of the blocks, with block and
             strategy effects removed.
+    """
+    n, k = residuals.shape
+    if n < _FEWEST_BLOCKS or k < 2:
+        return False
+    ranks = rankdata(residuals, axis=0) - (n + 1) / 2.0
+    variance = float(np.sum(ranks**2))
+    if variance == 0:
+        return False
+    # Taking the means out costs 1 / n; block medians are out, so about k - 1 series are left.
+    first = float(np.sum(ranks[1:] * ranks[:-1])) / variance + 1.0 / n
+    return bool(first > 2.0 / math.sqrt(n * (k - 1)))
+
+
+def variance_inflation(series: Float[np.ndarray, "n m"]) -> Float[np.ndarray, " m"]:
+    """Factor, at least 1, by which autocorrelation inflates the variance of each column's mean.
+
+    Covariances of ranks are summed up to a quarter of the series. Taking the mean out lowers each
+    by the long-run variance over ``n``, which is put back: ``V = sum / (1 - lags / n)``. The
+    estimate's own noise, ``2 sqrt(lags / n)``, is added: the factor errs upward, and a claim of a
+    difference errs towards "not told apart".
+
+    Args:
+        series: Differences of pairs of strategies, in the order of the blocks, without NaN.
 
     Source: G. V. Bayley and J. M. Hammersley, JRSS Supplement 8(2), 1946 (the effective number);
     T. W. Anderson, The Statistical Analysis of Time Series, 1971, section 8.2 (the bias).
     """
-    n, k = residuals.shape
-    if n < _FEWEST_BLOCKS or k < 2:
-        return 1.0
-    ranks = rankdata(residuals, axis=0) - (n + 1) / 2.0
-    variance = float(np.sum(ranks**2)) / (n * k)
-    if variance == 0:
-        return 1.0
+    n, m = series.shape
+    if n < _FEWEST_BLOCKS:
+        return np.ones(m)
+    ranks = rankdata(series, axis=0) - (n + 1) / 2.0
+    variance = np.maximum(np.mean(ranks**2, axis=0), 1e-12)
     longest = max(1, int(n * _LONGEST_LAG_SHARE))
-    covariances = [
-        float(np.sum(ranks[lag:] * ranks[:-lag])) / (n * k) for lag in range(1, longest + 1)
-    ]
-    # Block medians are out, so the columns hold about k - 1 independent series.
-    if covariances[0] / variance + 1.0 / n < 2.0 / math.sqrt(n * (k - 1)):
-        return 1.0
-    long_run = (variance + 2.0 * sum(covariances)) / (1.0 - (2 * longest + 1) / n)
-    inflation = long_run / (variance + long_run / n)
-    return float(1.0 + _CAUTION * max(0.0, inflation - 1.0))
+    total = variance.copy()
+    for lag in range(1, longest + 1):
+        total += 2.0 * np.sum(ranks[lag:] * ranks[:-lag], axis=0) / n
+    long_run = np.maximum(total, 0.0) / (1.0 - (2 * longest + 1) / n)
+    excess = np.maximum(long_run / (variance + long_run / n) - 1.0, 0.0)
+    factor: np.ndarray = 1.0 + excess + 2.0 * math.sqrt(longest / n)
+    return factor
 
 
 def block_residuals(log_values: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:

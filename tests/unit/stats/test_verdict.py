@@ -2,10 +2,16 @@ import numpy as np
 import pytest
 
 from tierwise.errors import TooFewSamples
-from tierwise.stats.autocorrelation import block_residuals, variance_inflation
+from tierwise.stats.autocorrelation import block_residuals, is_correlated, variance_inflation
 from tierwise.stats.verdict import Standing, block_values, compare_with_best
 
 RNG = np.random.default_rng(17)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_in_any_order():
+    RNG.bit_generator.state = START
 
 
 def blocks(ratios, n=60, noise=0.02, drift=1.0):
@@ -55,11 +61,21 @@ def test_strategies_with_a_memory_of_their_own_make_blocks_count_for_less():
     own = np.zeros((100, 20))
     for i in range(1, 100):
         own[i] = 0.7 * own[i - 1] + RNG.normal(size=20)
-    assert variance_inflation(block_residuals(own)) > 3.0
-    assert variance_inflation(block_residuals(RNG.normal(size=(100, 20)))) < 1.2
+    assert is_correlated(block_residuals(own))
+    assert not is_correlated(block_residuals(RNG.normal(size=(100, 2))))
+    assert np.mean(variance_inflation(own)) > 3.0
     verdict = compare_with_best(np.exp(own / 10), names(20))
     assert verdict.effective_blocks < 40
     assert not verdict.any_difference
+
+
+def test_consistent_differences_are_found_where_drift_hits_strategies_unequally():
+    values = blocks([1.0, 1.0, 1.5], n=300)
+    values[:, 2] += np.linspace(0, 0.5, 300)
+    values[:, 1] *= 1.08
+    verdict = compare_with_best(values, names(3))
+    assert [rank.standing for rank in verdict.ranks[1:]] == [Standing.SLOWER, Standing.SLOWER]
+    assert verdict.effective_blocks < 150
 
 
 def test_trials_that_missed_blocks_are_compared_over_those_they_share():
