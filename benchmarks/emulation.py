@@ -18,6 +18,8 @@ ROUND_TRIPS_S = (0.0, 0.01, 0.05)
 SIZES = (("50 KB", 50_000), ("1 MB", 1_000_000), ("20 MB or 3 s", 20_000_000))
 MOST_S = 3.0
 WORK_S = (0.005, 0.05, 0.3)
+# Within 5% of the rate or 1 ms, 1 ms of the round trip, 10% of the share.
+RATE_ERROR, TIME_ERROR_S, SHARE_ERROR = 0.05, 0.001, 0.10
 BUSY_LOAD = 0.5  # other processes that want a core, per core
 
 AGENT = """
@@ -34,13 +36,14 @@ def idle_agent(_: Tier, listen: str) -> list[str]:
     return [sys.executable, "-c", AGENT, listen]
 
 
-def measure_links(backend: str) -> None:
+def measure_links(backend: str) -> int:
     chain = Topology((Tier("mobile"), Tier("edge")))
     try:
         running = emulated.start(chain, idle_agent, backend=backend)
     except EnvironmentFault as fault:
         print(f"{backend}: {fault}")
-        return
+        return 0
+    missed = 0
     with running:
         print(f"{running.record['links']}: payload's rate as share of what was asked, up / down")
         header = "".join(f"{name:>18}" for name, _ in SIZES)
@@ -49,15 +52,21 @@ def measure_links(backend: str) -> None:
             for rtt_s in ROUND_TRIPS_S:
                 shape = LinkShape(rate, rtt_s)
                 running.shape(NetworkCondition({"mobile-edge": shape}))
-                error_ms, shares = measure_shape(running, rate, rtt_s)
-                cells = "".join(f"{f'{up:.3f} / {down:.3f}':>18}" for up, down in shares)
-                print(
-                    f"{rate / 1e6:8g}{f'{rtt_s * 1e3:g} ms':>8}{f'{error_ms:+.2f} ms':>12}{cells}",
-                    flush=True,
-                )
+                error_s, sizes = measure_shape(running, rate, rtt_s)
+                missed += abs(error_s) > TIME_ERROR_S
+                cells = ""
+                for size, took_s in sizes:
+                    asked_s = size * 8 / rate
+                    allowed_s = max(RATE_ERROR * asked_s, TIME_ERROR_S)
+                    missed += any(abs(one - asked_s) > allowed_s for one in took_s)
+                    cells += f"{' / '.join(f'{asked_s / one:.3f}' for one in took_s):>18}"
+                times = f"{f'{rtt_s * 1e3:g} ms':>8}{f'{error_s * 1e3:+.2f} ms':>12}"
+                print(f"{rate / 1e6:8g}{times}{cells}", flush=True)
+    return missed
 
 
 def measure_shape(running, rate, rtt_s):
+    """Error of the round trip; for each size, seconds up and down without the round trip."""
     with peer_of(running, "edge") as peer:
         peer.send({"listen": running.host("edge")})
         port = peer.receive()[0]["port"]
@@ -68,20 +77,19 @@ def measure_shape(running, rate, rtt_s):
                 size = int(min(4e6, rate / 8 * 0.3))
                 exchange(connection, size, 1)
                 exchange(connection, 0, size)
-            shares = []
+            sizes = []
             for _, asked in SIZES:
                 size = int(min(asked, rate / 8 * MOST_S))
                 times = 5 if size <= 50_000 else 3 if size <= 1_000_000 else 1
                 # the last byte's way and the way of the answer: one round trip
                 up_s = statistics.median(exchange(connection, size, 1) for _ in range(times))
                 down_s = statistics.median(exchange(connection, 0, size) for _ in range(times))
-                shares.append(
-                    tuple(size * 8 / (took_s - round_trip_s) / rate for took_s in (up_s, down_s))
-                )
-    return (round_trip_s - rtt_s) * 1e3, shares
+                sizes.append((size, (up_s - round_trip_s, down_s - round_trip_s)))
+    return round_trip_s - rtt_s, sizes
 
 
-def measure_cpu() -> None:
+def measure_cpu() -> int:
+    missed = 0
     print("speed of work inside the share, relative to outside")
     print(f"{'share':>8}{'kept by':>10}" + "".join(f"{s * 1e3:>9g} ms" for s in WORK_S))
     for cpus in (0.25, 0.5, 1.0):
@@ -98,19 +106,20 @@ def measure_cpu() -> None:
                     for work_s in WORK_S
                 ]
             print(f"{cpus:8g}{backend:>10}" + "".join(f"{f:12.3f}" for f in factors), flush=True)
+            if backend == ("signals" if cpus < 1 else "cgroup"):  # what `auto` takes
+                missed += sum(abs(factor - cpus) > SHARE_ERROR * cpus for factor in factors)
+    return missed
 
 
-def main() -> None:
+def main() -> int:
     wanted = sys.argv[1:] or ["root", "userns", "userspace", "cpu"]
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     if load > BUSY_LOAD:
         print(f"This machine is busy with other work (load {load:.1f} per core): expect less.")
-    for what in wanted:
-        if what == "cpu":
-            measure_cpu()
-        else:
-            measure_links(what)
+    missed = sum(measure_cpu() if what == "cpu" else measure_links(what) for what in wanted)
+    print(f"{missed} figures further off than 5% or 1 ms (links) or 10% (shares)")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

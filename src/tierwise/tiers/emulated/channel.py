@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 _MOST_DESCRIPTORS = 4
+_COUNT = "descriptors"
 Message = dict[str, Any]
 
 
@@ -25,7 +26,8 @@ class Channel:
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send ``message``; the receiver gets copies of ``descriptors``."""
-        line = json.dumps(message).encode() + b"\n"
+        # The stream may join messages, so each says how many descriptors are its own.
+        line = json.dumps({**message, _COUNT: len(descriptors)}).encode() + b"\n"
         sent = (
             self.socket.sendmsg(
                 [line],
@@ -52,8 +54,10 @@ class Channel:
                 raise EOFError
             self._received += data
         line, self._received = self._received.split(b"\n", 1)
-        passed, self._descriptors = self._descriptors, []
-        return cast("Message", json.loads(line)), passed
+        message = cast("Message", json.loads(line))
+        count = message.pop(_COUNT)
+        passed, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        return message, passed
 
     @property
     def buffered(self) -> bool:

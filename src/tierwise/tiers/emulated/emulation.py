@@ -352,7 +352,9 @@ class Emulation:
                 while True:
                     reply, descriptors = self._channel.receive()
                     if reply["id"] == number:
-                        break  # others answer a request that was interrupted
+                        break
+                    for descriptor in descriptors:  # the answer to an interrupted request
+                        os.close(descriptor)
             except (EOFError, OSError) as error:
                 raise EnvironmentFault(
                     "The process that keeps the emulated tiers died, and they died with it.",

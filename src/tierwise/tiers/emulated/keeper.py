@@ -106,7 +106,7 @@ class Keeper:
         tiers = [Limits(**tier) for tier in message["tiers"]]
         names = [tier.name for tier in tiers]
         # Groups first: inside a user namespace it is too late to ask for them.
-        self._shares = CpuShares(message["cpu"])
+        self._shares = CpuShares(message["cpu"], tiers)
         for tier in tiers:
             limits = self._shares.prepare(tier, message["owner_pid"])
             self._agents[tier.name] = Agent(tier, limits)

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 SHORT_S, LONG_S = 0.005, 0.04
 _SHORT_TIMES, _LONG_TIMES = 9, 3
 _ROUNDS_TO_CALIBRATE = 20_000
-_PINGS = 7
+_PINGS = 5
 # A direction of a link may take this long, so that a link takes less than 2 s with everything.
-_TRANSFER_S = 0.5
-_MOST_BYTES = 2_000_000
-_FIRST_BYTES = 64_000
+_TRANSFER_S = 0.25
+_LEAST_BYTES = 4_000
+_MOST_BYTES = 8_000_000
+# What opens TCP's window before a rate can be seen: it doubles with each round trip, so it is as
+# wide as the link is long once this many times its content was sent.
+_OPENING = 3
 
 
 def probe_cpu(emulation: "Emulation", tier: Tier) -> Probe:
@@ -67,11 +70,11 @@ def probe_link(emulation: "Emulation", link: Link, shape: LinkShape) -> list[Pro
             probes = [Probe(link.name, "rtt_s", shape.rtt_s, rtt_s, backend)]
             rate = shape.bandwidth_bit_per_s
             if rate is not None:
-                size = int(min(_MOST_BYTES, max(4000, rate / 8 * _TRANSFER_S)))
-                # the window must be open before a rate can be seen
-                exchange(connection, min(size // 4, _FIRST_BYTES), 1)
+                size = int(min(_MOST_BYTES, max(_LEAST_BYTES, rate / 8 * _TRANSFER_S)))
+                opening = int(min(_MOST_BYTES, _LEAST_BYTES + _OPENING * rate / 8 * shape.rtt_s))
+                exchange(connection, opening, 1)
                 up_s = exchange(connection, size, 1) - rtt_s
-                exchange(connection, 0, min(size // 4, _FIRST_BYTES))
+                exchange(connection, 0, opening)
                 down_s = exchange(connection, 0, size) - rtt_s
                 achieved = size * 8 / max(up_s, down_s)
                 probes.append(Probe(link.name, "bandwidth_bit_per_s", rate, achieved, backend))

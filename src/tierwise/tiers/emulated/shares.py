@@ -1,7 +1,9 @@
 """Which back end keeps which tier's CPU share and memory limit."""
 
+import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from tierwise.errors import EnvironmentFault
@@ -17,10 +19,14 @@ CpuBackend = Literal["auto", "cgroup", "signals", "none"]
 class CpuShares:
     """Chooses back ends, and runs the throttle for those that need it."""
 
-    def __init__(self, backend: CpuBackend) -> None:
+    def __init__(self, backend: CpuBackend, tiers: Sequence[Limits]) -> None:
         """Keep shares the way ``backend`` says; ``"auto"``: the most exact that works."""
         self._backend = backend
         self._throttle: tuple[int, Channel] | None = None
+        # Cores of their own where there are enough for all, and one for the study and the links.
+        cores = sorted(os.sched_getaffinity(0))[1:] if IS_LINUX else []
+        enough = all(t.cpus for t in tiers) and sum(_cores_for(t) for t in tiers) <= len(cores)
+        self._free_cores = cores if enough else []
 
     def prepare(self, tier: Limits, owner_pid: int) -> Setup:
         """Make what the tier's limits need."""
@@ -28,6 +34,7 @@ class CpuShares:
         setup = Setup(cpu_backend="unlimited, as asked", memory_backend="unlimited, as asked")
         if tier.cpus is not None:
             self._limit_cpu(setup, tier, tier.cpus, cores, owner_pid)
+            self._pin(setup, tier)
         if tier.memory_bytes is not None:
             _limit_memory(setup, tier, tier.memory_bytes, owner_pid)
         return setup
@@ -60,6 +67,15 @@ class CpuShares:
             stop_worker(*self._throttle)
             self._throttle = None
 
+    def _pin(self, setup: Setup, tier: Limits) -> None:
+        """Give the tier cores that no other tier uses, if there are any."""
+        if not self._free_cores:
+            return
+        wanted = _cores_for(tier)
+        cores, self._free_cores = self._free_cores[:wanted], self._free_cores[wanted:]
+        setup.joins += (partial(os.sched_setaffinity, 0, cores),)
+        setup.cpu_backend += f", on core {', '.join(map(str, cores))}"
+
     def _limit_cpu(
         self, setup: Setup, tier: Limits, cpus: float, cores: int, owner_pid: int
     ) -> None:
@@ -89,6 +105,10 @@ class CpuShares:
                 hint="Run as root or with a delegated cgroup, or leave the back end to Tierwise.",
             )
         setup.cpu_backend = "not limited"
+
+
+def _cores_for(tier: Limits) -> int:
+    return math.ceil(tier.cpus or 1)
 
 
 def _limit_memory(setup: Setup, tier: Limits, size_bytes: int, owner_pid: int) -> None:
