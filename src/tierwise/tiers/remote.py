@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from tierwise.errors import EnvironmentFault, UserError
 from tierwise.tiers.running import Probe
-from tierwise.tiers.topology import NetworkCondition, Topology
+from tierwise.tiers.topology import LinkShape, NetworkCondition, Topology
 
 _ANSWER_S = 2.0  # heuristic: four times the round trip of a satellite
 
@@ -68,12 +68,7 @@ class RemoteTopology:
     def shape(self, condition: NetworkCondition | None) -> None:
         """Real links are what they are: only ``None`` and unlimited shapes are accepted."""
         for name, shape in (condition.shapes if condition else {}).items():
-            if shape.bandwidth_bit_per_s is not None or shape.rtt_s or shape.jitter_s or shape.loss:
-                raise UserError(
-                    f"Link {name} is real and can't be shaped to {shape}.",
-                    hint="Leave bandwidth and rtt out for links between real tiers.",
-                    link=name,
-                )
+            check_real_link(name, shape)
 
     def probe(self, condition: NetworkCondition) -> tuple[Probe, ...]:  # noqa: ARG002
         """Nothing was asked of real tiers, so there is nothing to compare."""
@@ -124,6 +119,16 @@ class RemoteTopology:
         trace: TracebackType | None,
     ) -> None:
         """Nothing to remove."""
+
+
+def check_real_link(name: str, shape: LinkShape) -> None:
+    """Raise :class:`UserError` if anything is asked of a link that is what it is."""
+    if shape.bandwidth_bit_per_s is not None or shape.rtt_s or shape.jitter_s or shape.loss:
+        raise UserError(
+            f"Link {name} is real and can't be shaped to {shape}.",
+            hint="Leave bandwidth and rtt out for a link that ends at a real tier.",
+            link=name,
+        )
 
 
 def answers(url: str) -> bool:

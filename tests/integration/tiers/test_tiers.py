@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tierwise.errors import EnvironmentFault, TierFault
+from tierwise.errors import EnvironmentFault, TierFault, UserError
 from tierwise.tiers import emulated, remote
 from tierwise.tiers.emulated import cgroups
 from tierwise.tiers.emulated.probing import SHORT_S, cpu_factor
-from tierwise.tiers.topology import Tier, Topology
+from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
 MIB = 2**20
 
@@ -214,7 +214,9 @@ def test_a_real_tier_is_used_where_it_is(lab):
                 assert running.url("mobile", "cloud") == url
                 assert running.record["cpu@cloud"] == "a real machine"
                 assert running.links == ("mobile-edge",)
-                running.shape(lab.condition(mixed, rtt_s=0.02))
+                with pytest.raises(UserError, match=r"edge-cloud is real.*rtt 20 ms"):
+                    running.shape(lab.condition(mixed, rtt_s=0.02))
+                running.shape(NetworkCondition({"mobile-edge": LinkShape(rtt_s=0.02)}))
                 with lab.dial(running, "mobile", "cloud") as connection:
                     lab.echo_s(connection)
                 with lab.dial(running, "mobile", "edge") as connection:

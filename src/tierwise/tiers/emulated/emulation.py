@@ -156,7 +156,9 @@ class Emulation:
         """See :class:`RunningTopology`."""
         shapes = dict(condition.shapes) if condition else {}
         known = {link.name for link in self.topology.links}
-        for name in shapes:
+        for name, shape in shapes.items():
+            if name in known - set(self.links):
+                remote.check_real_link(name, shape)
             if name not in known:
                 raise UserError(
                     f"There is no link {name!r}.",
