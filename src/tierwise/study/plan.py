@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tierwise.data.source import Dataset
+from tierwise.errors import CutError
+from tierwise.graph.analysis import Graph
 from tierwise.graph.cuts import Cut, find_cut
 from tierwise.operators.strategy import Operator, Strategy
 from tierwise.progress import SILENT, Progress
@@ -77,7 +79,13 @@ def plan_trials(
                 )
             workload = workloads[placement.operator.variant]
             one = _plan_one(
-                study, placement, topology, conditions, variant=variant, workload=workload
+                study,
+                placement,
+                topology,
+                conditions,
+                original=subject.graph,
+                variant=variant,
+                workload=workload,
             )
             planned.append(_check_size(one, variant, topology, store))
             task.advance(note=one.strategy.id)
@@ -102,6 +110,7 @@ def _plan_one(
     topology: Topology,
     conditions: Sequence[NetworkCondition],
     *,
+    original: Graph,
     variant: StoredVariant,
     workload: Workload,
 ) -> PlannedStrategy:
@@ -116,10 +125,36 @@ def _plan_one(
         chosen = choose_cut(variant.graph, pair, topology, conditions, workload)
         cut, predicted_s = chosen.cut, chosen.predicted_s
     else:
-        cut = find_cut(variant.graph, study.operators.partition.cut)
+        cut = named_cut(study.operators.partition.cut, original, variant.graph)
         predicted_s = tuple(predict_s(cut, pair, topology, c, workload) for c in conditions)
     strategy = Strategy(placement.operator, variant.record.name, tiers, (cut.id,))
     return PlannedStrategy(strategy, predicted_s)
+
+
+def named_cut(name: str, original: Graph, graph: Graph) -> Cut:
+    """The cut called ``name`` in a variant's ``graph``.
+
+    Where quantizing or an exit took its tensors away, the variant's cut at the same share of the
+    work stands for it.
+
+    Raises:
+        CutError: the original has no such cut.
+    """
+    wanted = find_cut(original, name)
+    try:
+        return find_cut(graph, name)
+    except CutError:
+        return find_cut(graph, wanted.head_macs / (wanted.head_macs + wanted.tail_macs))
+
+
+def check_named_cut(study: StudyFile, subject: Subject) -> None:
+    """Refuse a cut that the model does not have before anything is built.
+
+    Raises:
+        CutError: it does not separate the graph, or is not known.
+    """
+    if study.operators.partition.cut != "auto":
+        find_cut(subject.graph, study.operators.partition.cut)
 
 
 def _check_size(

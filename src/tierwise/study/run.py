@@ -14,7 +14,7 @@ from tierwise.study.identity import check_identity, identity_of
 from tierwise.study.measuring import MeasureJob, measure_study, unmeasured
 from tierwise.study.parse import read_study_file
 from tierwise.study.placements import Placement, placements
-from tierwise.study.plan import estimate_s, plan_trials
+from tierwise.study.plan import check_named_cut, estimate_s, plan_trials
 from tierwise.study.segments import make_segments
 from tierwise.study.subject import Subject, open_subject
 from tierwise.study.variants import build_variants, evaluate_variants
@@ -51,6 +51,7 @@ def outline_study(path: Path, progress: Progress = SILENT) -> Outline:
     topology = study.topology()
     conditions = study.conditions(topology)
     subject = open_subject(study, path.parent, progress)
+    check_named_cut(study, subject)
     return Outline(
         placements=placements(study.operators.chosen, topology),
         topology=topology,
@@ -83,6 +84,7 @@ def run_study(
     topology = study.topology()
     conditions = study.conditions(topology)
     subject = open_subject(study, path.parent, progress)
+    check_named_cut(study, subject)
     with StudyStore.open(folder, fresh=fresh) as store:
         _introduce(store, study, path, subject, topology=topology, conditions=conditions)
         if store.is_done("plan") and not unmeasured(study, len(conditions), store):

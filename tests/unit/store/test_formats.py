@@ -1,0 +1,47 @@
+"""A database of every format that was ever written must stay readable, and can be continued."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tierwise.store.database import FILE_NAME, FORMAT
+from tierwise.store.read import read_results
+from tierwise.store.results import TrialState
+from tierwise.store.write import StudyStore
+
+FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("format-*.db"))
+
+
+def check(results):
+    assert results.name == "fixture"
+    assert results.topology.names == ("mobile", "cloud")
+    assert results.requirement == {"latency": "p50=80ms"}
+    assert results.quality["Q"].per_input.tolist() == [1, 0, 1, 1]
+    whole, split = results.trials
+    assert (whole.strategy.id, split.strategy.id) == ("cloud/I", "mobile-cloud/QP@relu_3")
+    assert whole.latency_s.tolist() == [0.5, 0.625]
+    assert whole.parts_s["compute@cloud"].tolist() == [0.25, 0.3125]
+    assert whole.input_index.tolist() == [3, 4]
+    assert whole.memory_bytes == {"cloud": 50_000_000}
+    assert (split.state, split.reason) == (TrialState.FAILED, "gave up")
+    assert split.wire_bytes == {"mobile-cloud": 1000}
+    assert results.probes[0].achieved == 0.49
+
+
+def test_there_is_a_fixture_of_every_format():
+    assert [path.stem for path in FIXTURES] == [f"format-{n}" for n in range(1, FORMAT + 1)]
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_a_database_of_any_format_is_read_and_continued(path, tmp_path):
+    shutil.copy(path, tmp_path / FILE_NAME)
+    check(read_results(tmp_path))
+    with StudyStore.open(tmp_path) as store:
+        check(store.results())
+        (condition,) = store.results().conditions
+        blocks = store.blocks(condition)
+        assert [block.index for block in blocks] == [0, 1]
+        assert blocks[1].failures[0].message == "the agent died"
+        assert blocks[1].machine.steal == 0.01
+    check(read_results(tmp_path))
