@@ -40,6 +40,8 @@ Exit codes: 0 done, 2 the input, 3 the environment, 4 the requirement cannot be 
         version_flags=["--version"],
         default_parameter=Parameter(negative=()),
         result_action="return_value",
+        # main() says what is kept; Cyclopts would end without a word.
+        suppress_keyboard_interrupt=False,
         console=terminal.out,
         error_console=terminal.err,
     )
@@ -76,6 +78,7 @@ def _launch(
 def main() -> NoReturn:
     """Run the command line; never shows a traceback for an error that Tierwise knows."""
     app = _build()
+    app.meta.suppress_keyboard_interrupt = False
     app.meta.default(_launch)
     try:
         result = app.meta(sys.argv[1:], exit_on_error=False, print_error=False)

@@ -133,7 +133,7 @@ def test_a_full_disk_is_said_and_afterwards_it_goes_on(subject, tmp_path, tierwi
     subject.write_text(subject.read_text().replace("[I, Q, E, P, QEP]", "[I]"))
 
     def no_space():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
     process = tierwise("run", subject, "-o", out, preexec_fn=no_space)
     _, stderr = process.communicate(timeout=60)
