@@ -33,7 +33,7 @@ class ResultWarning:
     Attributes:
         kind: Which of the closed list.
         subject: What it is about: a tier, a link, a strategy id, or ``""`` for the study.
-        evidence: The numbers, in words.
+        evidence: The numbers, as a sentence with its full stop.
         advice: What to do about it, with the setting to change.
     """
 

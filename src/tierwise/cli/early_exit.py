@@ -101,4 +101,4 @@ def _print(graph: Graph, written: dict[Path, Variant]) -> None:
     terminal.out.print(table)
     for variant in written.values():
         for caveat in variant.caveats:
-            terminal.out.print(f"Note: {caveat.evidence}. {caveat.advice}", markup=False)
+            terminal.out.print(f"Note: {caveat.evidence} {caveat.advice}", markup=False)

@@ -230,7 +230,7 @@ def _cautions(
     about = [w for w in recommendation.warnings if w.subject in subjects]
     if about:
         shown = "; ".join(
-            f"{w.kind.value}{f' ({w.subject})' if w.subject else ''}: {w.evidence}"
+            f"{w.kind.value}{f' ({w.subject})' if w.subject else ''}: {w.evidence.removesuffix('.')}"
             for w in about[:2]
         )
         more = f"; and {len(about) - 2} more" if len(about) > 2 else ""

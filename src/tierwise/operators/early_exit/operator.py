@@ -211,7 +211,7 @@ def _saves_less(saved: float, target: float) -> ResultWarning:
     return ResultWarning(
         WarningKind.NO_EXITS,
         "E",
-        f"blocks that can be skipped save {saved:.1%} at most; {target:.1%} was asked",
+        f"Blocks that can be skipped save {saved:.1%} at most; {target:.1%} was asked.",
         "Ask for less with `early_exit: {save: ...}`.",
     )
 
