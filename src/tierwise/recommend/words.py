@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tierwise.caveats import ResultWarning
 from tierwise.recommend.recommendation import (
     Assessment,
     ConditionVerdict,
@@ -229,12 +230,14 @@ def _cautions(
     subjects = {strategy.id, strategy.variant, *strategy.tiers, *choice.trial.wire_bytes, ""}
     about = [w for w in recommendation.warnings if w.subject in subjects]
     if about:
-        shown = "; ".join(
-            f"{w.kind.value}{f' ({w.subject})' if w.subject else ''}: {w.evidence.removesuffix('.')}"
-            for w in about[:2]
-        )
+        shown = "; ".join(_briefly(warning) for warning in about[:2])
         more = f"; and {len(about) - 2} more" if len(about) > 2 else ""
         yield f"Beware: {shown}{more}."
+
+
+def _briefly(warning: ResultWarning) -> str:
+    about = f" ({warning.subject})" if warning.subject else ""
+    return f"{warning.kind.value}{about}: {warning.evidence.removesuffix('.')}"
 
 
 def _narrowly(requirement: Requirement, choice: Assessment) -> str:
