@@ -1,11 +1,14 @@
 import numpy as np
+import onnx
 import pytest
 
 from tierwise.caveats import WarningKind
-from tierwise.data.source import open_dataset
+from tierwise.data.source import Dataset, open_dataset
 from tierwise.data.split import split_indices
+from tierwise.data.tensors import TensorSamples
 from tierwise.errors import DataError
 from tierwise.operators.quantize import RECIPES, Calibration, Layout, Recipe, quantize
+from tierwise.operators.quantize.build import Builder, float_nodes
 from tierwise.operators.quantize.latency import cpu_instructions
 from tierwise.quality.evaluate import evaluate, refer
 from tierwise.runtime.materialise import model_bytes
@@ -197,6 +200,33 @@ def test_a_trained_model_loses_at_most_the_budget_on_images_that_no_step_has_see
     # One point is allowed; 200 images tell losses apart in steps of half a point.
     loss = evaluate(variant.graph.model, evaluation, "classification", reference).loss
     assert loss <= 1.5
+
+
+def test_nodes_left_in_float_are_told_by_name_and_what_became_a_range_is_not(subject):
+    feeds = [subject.calibration.feeds(index) for index in range(4)]
+    builder = Builder(subject.graph, feeds)
+    assert float_nodes(builder.build(Recipe()), subject.graph) == ()
+    products = float_nodes(builder.build(Recipe(products_only=True)), subject.graph)
+    assert {"block0.add", "block1.add", "pool"} <= set(products)
+    assert not {"stem", "block0.a", "block1.b", "head"} & set(products)
+    one = builder.build(Recipe().without(("block0.a",)))
+    assert float_nodes(one, subject.graph)[0] == "block0.a"
+
+
+def test_a_model_of_dynamically_quantized_products_is_quantized_already():
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[1,4] x) => (int32[1,2] y) <int8[4,2] w = {1,2,3,4,5,6,7,8}>
+        { q, scale, zero = DynamicQuantizeLinear(x)
+          y = MatMulInteger(q, w, zero) }"""
+    )
+    graph = prepare(model.SerializeToString())
+    tensors = TensorSamples(
+        arrays={"x": np.ones((2, 4), np.float32)}, dtypes={"x": "float32"},
+        unbatched=frozenset(), ids=("0", "1"),
+    )  # fmt: skip
+    variant = quantize(graph, Dataset(tensors, description="ones"))
+    assert "quantized already" in variant.caveats[0].evidence
 
 
 @pytest.mark.parametrize(

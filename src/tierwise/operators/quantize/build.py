@@ -1,6 +1,8 @@
 """Make the model of a recipe, with ONNX Runtime's quantizer."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,13 +20,20 @@ from onnxruntime.quantization.quant_utils import (
 from tierwise.errors import ModelError, TierwiseError
 from tierwise.graph.analysis import Graph, name_of
 from tierwise.operators.quantize.calibrate import QUANTIZABLE_OPS, Calibrator, Feeds
-from tierwise.operators.quantize.recipe import Integer, Layout, Recipe
+from tierwise.operators.quantize.recipe import PRODUCTS, Integer, Layout, Recipe
 from tierwise.quality.metrics import relative_error
 from tierwise.runtime.session import SessionOptions, open_session
 
 _TYPES = {Integer.UINT8: QuantType.QUInt8, Integer.INT8: QuantType.QInt8}
 # DequantizeLinear knows an axis, and so scales per channel, since opset 13.
 _PER_CHANNEL_OPSET = 13
+_DATA_MOVEMENT = frozenset(
+    {
+        "Cast", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad",
+        "Reshape", "Shape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose",
+        "Unsqueeze",
+    }
+)  # fmt: skip
 # Converting an opset re-expresses operators; more than rounding means that it went wrong.
 _CONVERSION_TOLERANCE = 1e-4
 # What ONNX Runtime's quantizer raises for graphs that it does not understand; it has no errors
@@ -90,8 +99,9 @@ class Builder:
             raise CannotQuantize(f"opset {self._opset} has no scales per channel (13 has)")
         try:
             ranges = self._calibrator.ranges(recipe.calibration)
-            quantizer = self._quantizer(recipe, ranges, list(only))
-            quantizer.quantize_model()
+            with _without_warnings():
+                quantizer = self._quantizer(recipe, ranges, list(only))
+                quantizer.quantize_model()
             quantizer.model.topological_sort()
             content: bytes = quantizer.model.model.SerializeToString()
         except _QUANTIZER_ERRORS as exc:
@@ -113,7 +123,8 @@ class Builder:
         proto.CopyFrom(self._proto)
         types = (_TYPES[recipe.weights], _TYPES[recipe.activations])
         shape = (recipe.per_channel, recipe.reduce_range)
-        rest: tuple[Any, ...] = (ranges, only, list(recipe.excluded), list(QUANTIZABLE_OPS), {})
+        operations = PRODUCTS if recipe.products_only else QUANTIZABLE_OPS
+        rest: tuple[Any, ...] = (ranges, only, list(recipe.excluded), list(operations), {})
         if recipe.layout is Layout.QDQ:
             return QDQQuantizer(proto, *shape, *types, *rest)
         return ONNXQuantizer(proto, *shape, QuantizationMode.QLinearOps, True, *types, *rest)  # noqa: FBT003 - its own signature
@@ -135,6 +146,19 @@ class Builder:
             "tensor instead of one per channel"
         )
         return proto
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """ONNX Runtime logs a line for every normalisation weight that has no channel axis.
+
+    It scales those per tensor, as it must; nobody has to do anything about it.
+    """
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _difference(before: onnx.ModelProto, after: onnx.ModelProto, feeds: Feeds) -> float:
@@ -162,13 +186,17 @@ def _named(model: ir.Model) -> ir.Model:
 def float_nodes(model: bytes, graph: Graph) -> tuple[str, ...]:
     """Nodes of ``graph`` that compute on floats in the quantized ``model``, most MACs first.
 
-    Nodes that move data without computing, and those without multiply-accumulates, are left out.
+    Nodes that move data without computing are left out, and so are those that became part of a
+    range (Relu, Clip).
     """
-    quantized = _quantized_nodes(onnx.load_from_string(model))
+    proto = onnx.load_from_string(model)
+    present, quantized = {node.name for node in proto.graph.node}, _quantized_nodes(proto)
     left = [
-        (macs, name) for name, macs in graph.node_macs.items() if macs > 0 and name not in quantized
+        (-graph.node_macs[name_of(node)], position, name_of(node))
+        for position, node in enumerate(graph.data_nodes)
+        if node.op_type not in _DATA_MOVEMENT and name_of(node) in present - quantized
     ]
-    return tuple(name for _, name in sorted(left, key=lambda one: -one[0]))
+    return tuple(name for _, _, name in sorted(left))
 
 
 def quantized_nodes(model: bytes, graph: Graph) -> tuple[str, ...]:
@@ -185,13 +213,15 @@ def _quantized_nodes(proto: onnx.ModelProto) -> set[str]:
         if node.op_type == "DequantizeLinear"
         for output in node.output
     }
+    requantized = {node.input[0] for node in proto.graph.node if node.op_type == "QuantizeLinear"}
     found = set()
     for node in proto.graph.node:
         if node.op_type in {"DequantizeLinear", "QuantizeLinear"}:
             continue
         if node.op_type.startswith("QLinear") or node.domain == "com.microsoft":
             found.add(node.name.removesuffix("_quant"))
-        elif node.input and node.input[0] in dequantized:
+        # ONNX Runtime computes it on integers if it sits between the two.
+        elif requantized.intersection(node.output) and dequantized.intersection(node.input):
             found.add(node.name)
     return found
 

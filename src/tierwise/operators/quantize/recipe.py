@@ -3,6 +3,9 @@
 from dataclasses import dataclass, replace
 from enum import Enum
 
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators that 8 bits speed up, and where nearly all the work is."""
+
 
 class Layout(Enum):
     """How the quantized graph is written down."""
@@ -37,6 +40,8 @@ class Recipe:
         per_channel: One scale for every output channel of a weight, instead of one for all.
         reduce_range: Weights of 7 bits. Multiplying uint8 with int8 on x86 without VNNI adds two
             products in 16 bits, which saturates; with 7-bit weights it cannot.
+        products_only: Only convolutions and matrix products; all else stays in float. Saves what
+            is sensitive in transformers (normalisation, softmax, residual sums), and conversions.
         calibration: How the ranges of activations are found.
         excluded: Nodes that stay in float, by name.
     """
@@ -46,6 +51,7 @@ class Recipe:
     weights: Integer = Integer.INT8
     per_channel: bool = True
     reduce_range: bool = False
+    products_only: bool = False
     calibration: Calibration = Calibration.MIN_MAX
     excluded: tuple[str, ...] = ()
 
@@ -57,6 +63,8 @@ class Recipe:
             parts.append("per-channel")
         if self.reduce_range:
             parts.append("7-bit")
+        if self.products_only:
+            parts.append("products only")
         if self.calibration is not Calibration.MIN_MAX:
             parts.append(self.calibration.value)
         if self.excluded:
@@ -77,11 +85,13 @@ _U8, _S8 = Integer.UINT8, Integer.INT8
 # In order of promise: within a budget the first are tried first, and a tie goes to the earlier.
 # Measured on a residual CNN, one thread, AVX2 without VNNI, latency against fp32
 # (`python benchmarks/quantize_recipes.py` prints it for the machine at hand): uint8/int8 0.6 in
-# both layouts, QDQ uint8/uint8 0.9, QDQ int8/int8 1.1, QOperator int8/int8 4.1. The slow ones
+# both layouts, uint8/uint8 0.9, QDQ int8/int8 1.4, QOperator int8/int8 3.5. The slow ones
 # stay in the list because they are the fast ones elsewhere: Arm's kernels prefer int8/int8.
 RECIPES: tuple[Recipe, ...] = (
     Recipe(),
     Recipe(reduce_range=True),
+    Recipe(reduce_range=True, products_only=True),
+    Recipe(products_only=True),
     Recipe(layout=Layout.QOPERATOR),
     Recipe(layout=Layout.QOPERATOR, reduce_range=True),
     Recipe(layout=Layout.QOPERATOR, weights=_U8, per_channel=False),

@@ -4,8 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.data.source import Dataset
 from tierwise.errors import DataError
@@ -20,7 +18,7 @@ from tierwise.operators.quantize.calibrate import Feeds
 from tierwise.operators.quantize.guard import leave_in_float, rank_nodes
 from tierwise.operators.quantize.latency import LatencyMeter, LocalMeter
 from tierwise.operators.quantize.reasons import ADVICE, some_of, why_slow
-from tierwise.operators.quantize.recipe import RECIPES, Calibration, Recipe
+from tierwise.operators.quantize.recipe import PRODUCTS, RECIPES, Calibration, Recipe
 from tierwise.operators.variant import Variant
 from tierwise.progress import SILENT, Progress
 from tierwise.quality.evaluate import Reference, evaluate, refer
@@ -32,8 +30,15 @@ MIN_GAIN = 0.03
 # heuristic: recipes whose latencies differ by less are tied; the loss, then the order decides.
 _TIE = 0.05
 _CONFIRMED = 3  # heuristic: leaders that are timed twice
-# Operators with 8-bit kernels that pay; without one of them there is nothing to gain.
-_WORTHWHILE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+# How the names of operators on integers begin; others end in "Integer" (MatMulInteger).
+_QUANTIZED = (
+    "QuantizeLinear",
+    "DynamicQuantize",
+    "QLinear",
+    "QGemm",
+    "QAttention",
+    "MatMulInteger",
+)
 # Protobuf stops at 2 GiB, and so does the quantizer.
 _MOST_WEIGHT_BYTES = 1_800_000_000
 
@@ -136,15 +141,13 @@ def quantize(
 def _obstacle(graph: Graph) -> str:
     """Why the graph cannot be quantized at all; empty where it can."""
     kinds = {node.op_type for node in graph.data_nodes}
-    if kinds & {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"}:
+    if any(kind.startswith(_QUANTIZED) or kind.endswith("Integer") for kind in kinds):
         return "the model is quantized already"
     if graph.weight_bytes > _MOST_WEIGHT_BYTES:
         return "its weights are near 2 GiB or more, which ONNX Runtime's quantizer cannot hold"
-    work = [node for node in graph.data_nodes if node.op_type in _WORTHWHILE]
+    work = [node for node in graph.data_nodes if node.op_type in PRODUCTS]
     if not work:
-        return (
-            f"it has none of the operators that 8 bits speed up ({', '.join(sorted(_WORTHWHILE))})"
-        )
+        return f"it has none of the operators that 8 bits speed up ({', '.join(PRODUCTS)})"
     floats = {info.dtype for node in work for value in node.outputs[:1]
               if (info := graph.tensors.get(value.name or ""))}  # fmt: skip
     if floats and "float32" not in floats:
@@ -369,20 +372,24 @@ class _Search:
                 f"{fastest.ratio:.2f} x the time of fp32; {why}"
             )
         else:
-            kind = WarningKind.QUALITY_GUARD
-            least = min((a.loss for a in self.attempts if a.loss is not None), default=np.nan)
-            late = time.monotonic() > self.deadline_s
-            why = (
-                f"every recipe that is faster loses more than {self.max_loss:g} points (the best "
-                f"{least:.2f}), also with its most sensitive nodes in float"
-                + (", as far as the time budget went" if late else "")
-            )
+            kind, why = WarningKind.QUALITY_GUARD, self._why_lossy()
             advice = "Allow more loss with `max_loss`, or give more calibration inputs."
         self.caveats.append(ResultWarning(kind, self.name, f"Kept fp32: {why}.", advice))
         return QuantizedVariant(
             self.name, self.graph, (f"kept fp32: {why}", *self.builder.notes),
             tuple(self.caveats), attempts=tuple(self.attempts), metric=self._metric,
         )  # fmt: skip
+
+    def _why_lossy(self) -> str:
+        lossy = [a.loss for a in self.attempts if a.loss is not None and a.loss > self.max_loss]
+        why = f"every recipe that is faster loses more than {self.max_loss:g} points"
+        if lossy:
+            why += f" (at least {min(lossy):.2f})"
+        if any(a.recipe.excluded for a in self.attempts):
+            return why + ", and with its most sensitive nodes in float it is no faster"
+        if time.monotonic() > self.deadline_s:
+            return why + ", and there was no time to leave sensitive nodes in float"
+        return why + ", also with its most sensitive nodes in float"
 
     def _warn_of_few_inputs(self) -> None:
         resolution = 100 / len(self.held_out)
