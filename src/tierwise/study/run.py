@@ -98,7 +98,7 @@ def run_study(
             )
             unfit = sum(1 for one in planned if one.does_not_fit)
             progress.say(
-                f"{len(planned)} strategies under {len(conditions)} network conditions"
+                f"{len(planned)} strategies under {_conditions(len(conditions))}"
                 + (f", {unfit} do not fit" if unfit else "")
             )
         by_name = {variant.record.name: variant for variant in variants.values()}
@@ -162,11 +162,15 @@ def _copy(source: Path, target: Path) -> None:
             raise
 
 
+def _conditions(count: int) -> str:
+    return "1 network condition" if count == 1 else f"{count} network conditions"
+
+
 def in_words(outline: Outline) -> str:
     """One line: how many trials, and how long."""
     trials = len(outline.placements) * len(outline.conditions)
     return (
-        f"{len(outline.placements)} strategies x {len(outline.conditions)} network conditions "
+        f"{len(outline.placements)} strategies under {_conditions(len(outline.conditions))} "
         f"= {trials} trials of {outline.samples} samples; about "
         f"{format_duration(outline.estimate_s)}."
     )

@@ -85,9 +85,13 @@ def build_variants(
             continue
         stored[operator] = _keep(operator, variant, store, subject)
         took = format_duration(time.monotonic() - started_s)
-        notes = "; ".join(variant.notes) or "as it is"
-        progress.say(f"{operator.value}: {notes} ({took})")
+        progress.say(f"{operator.value}: {_briefly(variant.notes)} ({took})")
     return stored
+
+
+def _briefly(notes: Sequence[str]) -> str:
+    """Notes for a line of the terminal: tensor names after a colon are for the report."""
+    return "; ".join(note.split(": ")[0] for note in notes) or "as it is"
 
 
 _NO_EXITS = ResultWarning(
