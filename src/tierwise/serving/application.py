@@ -34,9 +34,10 @@ from tierwise.serving.faults import (
     Overloaded,
     Refusal,
 )
-from tierwise.serving.http_head import HttpRequest, HttpResponse
+from tierwise.serving.http_head import HEADER_LENGTH, HttpRequest, HttpResponse, json_length
 from tierwise.serving.http_server import Respond, Sink
-from tierwise.serving.inference import HEADER_LENGTH, Job, Slots, infer, json_length, next_hops
+from tierwise.serving.inference import Slots, infer
+from tierwise.serving.job import Job
 from tierwise.serving.limits import Limits
 from tierwise.serving.metrics import AgentCollector, Metrics
 from tierwise.serving.openapi import openapi
@@ -266,8 +267,8 @@ class AgentApplication:
         model.statistics.add(job.hop)
         parameters = {k: v for k, v in response.parameters.items() if k != TIMING}
         if request.parameters.get(TIMING) is True:
-            hops = [job.hop, *next_hops(model, response)]
-            parameters[TIMING] = [hop.to_json() for hop in hops]
+            following = [] if model.next is None else model.next.hops(response)
+            parameters[TIMING] = [hop.to_json() for hop in (job.hop, *following)]
         return request, InferResponse(
             outputs=response.outputs,
             parameters=parameters,

@@ -18,7 +18,7 @@ from tierwise.serving.artifacts import sha256_of
 from tierwise.serving.codec import WireTensor, decode_response, encode_request, parse_json
 from tierwise.serving.faults import Refusal
 from tierwise.serving.http_client import ConnectionPool, Dial, RawReply, fault_of
-from tierwise.serving.inference import json_length
+from tierwise.serving.http_head import json_length
 from tierwise.serving.repository import IMAGE
 from tierwise.serving.stage import StageSpec
 from tierwise.serving.timing import TIMING, Hop

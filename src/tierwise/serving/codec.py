@@ -164,6 +164,31 @@ def encode_request(
     return [text, *blobs], len(text)
 
 
+def encode_json_request(
+    inputs: Iterable[WireTensor],
+    parameters: Mapping[str, Any] | None = None,
+    request_id: str = "",
+) -> bytes:
+    """Encode a request as JSON alone, for servers without the binary extension.
+
+    Raises:
+        BadRequest: a tensor holds NaN or infinity, which JSON cannot carry.
+    """
+    entries, _ = _encode_tensors((tensor, False) for tensor in inputs)
+    header: dict[str, Any] = {"inputs": entries}
+    if parameters:
+        header["parameters"] = dict(parameters)
+    if request_id:
+        header["id"] = request_id
+    try:
+        return _JSON.encode(header).encode()
+    except ValueError as error:
+        raise BadRequest(
+            "A tensor holds NaN or infinity, which JSON cannot carry, and the next server takes "
+            "no binary tensors."
+        ) from error
+
+
 def encode_response(
     response: InferResponse, wanted: Mapping[str, bool], *, binary_default: bool
 ) -> tuple[list[Buffer], int | None]:

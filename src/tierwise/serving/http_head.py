@@ -13,6 +13,7 @@ import httptools
 from tierwise.serving.codec import Buffer, body_bytes
 from tierwise.serving.faults import BadRequest, Refusal
 
+HEADER_LENGTH = "inference-header-content-length"
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
 
 
@@ -192,4 +193,14 @@ def _length(headers: Mapping[str, str]) -> int:
     text = headers.get("content-length", "0")
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise BadRequest(f"Content-Length is {text!r:.50}; write a number of bytes.")
+    return int(text)
+
+
+def json_length(headers: Mapping[str, str]) -> int | None:
+    """Length of a body's JSON part; ``None``: the whole body."""
+    text = headers.get(HEADER_LENGTH)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise BadRequest(f"Inference-Header-Content-Length is {text!r:.50}; write a number.")
     return int(text)

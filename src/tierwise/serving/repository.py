@@ -20,7 +20,7 @@ from tierwise.serving.artifacts import ArtifactCache, sha256_of
 from tierwise.serving.boundary import parse_encodings
 from tierwise.serving.datatypes import BYTES, datatype_of
 from tierwise.serving.faults import BadRequest, NotFound
-from tierwise.serving.http_client import ConnectionPool
+from tierwise.serving.next_hop import NextServer
 from tierwise.serving.stage import NAME_PATTERN, NextHop, StageSpec
 from tierwise.serving.statistics import ModelStatistics
 
@@ -66,7 +66,7 @@ class ServedModel:
     preprocess: Preprocess | None
     postprocess: Postprocess
     encodings: Mapping[str, Encoding]
-    next: ConnectionPool | None
+    next: NextServer | None
     statistics: ModelStatistics = field(default_factory=ModelStatistics)
 
     @property
@@ -182,6 +182,7 @@ class Repository:
         if not NAME_PATTERN.match(spec.name):
             raise BadRequest(f"{spec.name!r:.200} cannot be a model's name.")
         preprocess, encodings = _preprocess(spec), parse_encodings(spec.encodings)
+        _check_next(spec)
         options = SessionOptions(
             threads=min(spec.threads, self._threads),
             providers=spec.providers,
@@ -219,11 +220,21 @@ class Repository:
             replaced.next.close()
         return model
 
-    def _connect(self, hop: NextHop) -> ConnectionPool:
+    def _connect(self, hop: NextHop) -> NextServer:
         try:
-            return ConnectionPool(hop.url, token=hop.token, tls=self._tls)
+            return NextServer(hop, self._tls)
         except TierwiseError as error:
             raise BadRequest(f"The stage's next hop: {error}") from error
+
+
+def _check_next(spec: StageSpec) -> None:
+    """Another server knows the protocol's tensors, not Tierwise's encodings of them."""
+    encoded = [name for name, text in spec.encodings.items() if text != "none"]
+    if spec.next is not None and not spec.next.tierwise and encoded:
+        raise BadRequest(
+            f"Tensor {encoded[0]!r:.100} is to leave as {spec.encodings[encoded[0]]!r:.50}, but "
+            "the next hop is no Tierwise agent and cannot decode it: leave out its encoding."
+        )
 
 
 def _preprocess(spec: StageSpec) -> Preprocess | None:

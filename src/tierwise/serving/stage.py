@@ -23,6 +23,8 @@ class NextHop(BaseModel):
         tier: The tier's name: used in the breakdown where that server gives no timing.
         token: What that server asks for; never stored, never logged.
         tierwise: Whether it is a Tierwise agent, which is asked for its timing.
+        binary: Whether tensors go there in binary or as JSON; ``None``: in binary to an agent, to
+            another server if its metadata list the extension ``binary_tensor_data``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +34,7 @@ class NextHop(BaseModel):
     tier: str = ""
     token: str | None = Field(default=None, repr=False)
     tierwise: bool = True
+    binary: bool | None = None
 
 
 class StageSpec(BaseModel):

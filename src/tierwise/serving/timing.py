@@ -1,5 +1,6 @@
 """Where a request's time went: what each hop says, and the sum that must be the total."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
@@ -40,6 +41,12 @@ class Hop:
     received_bytes: int = 0
     sent_bytes: int = 0
     session_s: float = 0.0
+
+    def lap(self, part: str, start: float) -> float:
+        """Add the time since ``start`` to ``part``; returns the clock's time now."""
+        now = time.perf_counter()
+        setattr(self, part, getattr(self, part) + now - start)
+        return now
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a response's parameters."""

@@ -151,3 +151,31 @@ def test_json_tensors_both_ways(edge):
             {"name": "mid", "datatype": "FP32", "shape": [1, 3, 1, 1], "data": [3.0, 5.0, 8.0]}
         ],
     }
+
+
+@pytest.mark.parametrize("binary", [True, False, None])
+def test_a_next_hop_of_plain_protocol_gets_what_it_takes(
+    mobile, edge, head_model, tail_model, binary
+):
+    with edge.client() as client:
+        client.load(StageSpec(name="tail", artifact=client.put_artifact(tail_model)))
+    hop = NextHop(url=edge.url, model="tail", tier="edge", tierwise=False, binary=binary)
+    x = np.full((1, 3, 64, 64), 1 / 3, np.float32)
+    with mobile.client() as client:
+        artifact = client.put_artifact(head_model)
+        client.load(StageSpec(name="plain", artifact=artifact, next=hop))
+        reply = client.infer("plain", {"x": x})
+    np.testing.assert_allclose(reply.outputs["y"], 10 * (2 * x + 1) - 3, rtol=1e-6)
+    # As text every one of these floats takes 18 characters.
+    assert (reply.hops[0].sent_bytes < 1.1 * x.nbytes) == (binary is not False)
+
+
+def test_an_encoding_that_the_next_server_cannot_decode_is_refused(edge, head_model):
+    hop = NextHop(url="http://127.0.0.1:9", model="tail", tierwise=False)
+    with edge.client() as client:
+        stage = StageSpec(
+            name="odd", artifact=client.put_artifact(head_model),
+            encodings={"mid": "fp16"}, next=hop,
+        )  # fmt: skip
+        with pytest.raises(TierFault, match="'fp16', but the next hop is no Tierwise agent"):
+            client.load(stage)

@@ -1,0 +1,67 @@
+"""One request's clock, client and account, while it is worked on."""
+
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tierwise.serving.faults import BadRequest, Cancelled, DeadlinePassed
+from tierwise.serving.http_client import HttpConnection, has_left
+from tierwise.serving.timing import Hop
+
+
+@dataclass
+class Job:
+    """What a request knows of itself while it is worked on.
+
+    Attributes:
+        tier: Name of this tier.
+        received_at: ``time.perf_counter()`` of its last byte.
+        received_bytes: Its size.
+        deadline: ``time.perf_counter()`` after which nobody waits for the answer.
+        cancelled: Whether the client has left.
+        client: The client's connection where nobody else watches it: asked whether it has left.
+        hop: This tier's account.
+    """
+
+    tier: str
+    received_at: float
+    received_bytes: int
+    cancelled: bool = False
+    deadline: float | None = None
+    client: socket.socket | None = None
+    hop: Hop = field(init=False)
+    _connection: HttpConnection | None = None
+
+    def __post_init__(self) -> None:
+        self.hop = Hop(self.tier, received_bytes=self.received_bytes)
+
+    def cancel(self) -> None:
+        """The client has left: stop waiting for the next hop, which cancels there too."""
+        self.cancelled = True
+        connection = self._connection
+        if connection is not None:
+            connection.abort()
+
+    def attach(self, connection: HttpConnection | None) -> None:
+        """The connection on which the next hop's answer is awaited, or ``None`` after it."""
+        self._connection = connection
+        if connection is not None:
+            connection.watched = self.client
+        if self.cancelled and connection is not None:
+            connection.abort()
+
+    def set_timeout(self, parameters: Mapping[str, object]) -> None:
+        """Take Triton's request parameter ``timeout`` (microseconds; 0: none)."""
+        timeout_us = parameters.get("timeout", 0)
+        if isinstance(timeout_us, bool) or not isinstance(timeout_us, int) or timeout_us < 0:
+            raise BadRequest(f"'timeout' is {timeout_us!r:.50}; write microseconds, at least 0.")
+        if timeout_us:
+            self.deadline = self.received_at + timeout_us * 1e-6
+
+    def check(self) -> None:
+        """Raise where nobody waits for the answer any more."""
+        if self.cancelled or (self.client is not None and has_left(self.client)):
+            raise Cancelled("The client has left.")
+        if self.deadline is not None and time.perf_counter() > self.deadline:
+            raise DeadlinePassed("The request's timeout has passed.")

@@ -1,0 +1,150 @@
+"""The tail of a chain in somebody else's server: MLServer, from the package index.
+
+It lives in a virtual environment of its own in ``.cache/foreign-server/``, made once by pip, under
+a lock. Where the index cannot be reached the tests are skipped and say so; with ``CI=true`` they
+fail instead.
+"""
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tierwise.errors import TierFault
+from tierwise.serving.stage import NextHop, StageSpec
+from tierwise.serving.timing import parts
+
+pytestmark = [pytest.mark.slow, pytest.mark.foreign, pytest.mark.xdist_group("serving")]
+REQUIREMENTS = ("mlserver==1.7.1", "onnxruntime==1.22.1")
+HOME = Path(__file__).parents[3] / ".cache" / "foreign-server"
+RUNTIME = """
+import onnxruntime
+from mlserver import MLModel
+from mlserver.codecs import NumpyCodec
+from mlserver.types import InferenceResponse
+
+
+class OnnxTail(MLModel):
+    async def load(self):
+        self.session = onnxruntime.InferenceSession(self.settings.parameters.uri)
+        return True
+
+    async def predict(self, payload):
+        feeds = {each.name: NumpyCodec.decode_input(each) for each in payload.inputs}
+        (y,) = self.session.run(["y"], feeds)
+        outputs = [NumpyCodec.encode_output("y", y)]
+        return InferenceResponse(model_name=self.name, outputs=outputs)
+"""
+
+
+def _python() -> Path:
+    """The environment's interpreter, made if need be."""
+    python, done = HOME / "bin" / "python", HOME / "installed.json"
+    HOME.parent.mkdir(parents=True, exist_ok=True)
+    with HOME.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists() or json.loads(done.read_text()) != list(REQUIREMENTS):
+            for command in (
+                [sys.executable, "-m", "venv", "--clear", str(HOME)],
+                [str(python), "-m", "pip", "install", "-q", *REQUIREMENTS],
+            ):
+                made = subprocess.run(
+                    command, check=False, capture_output=True, text=True, timeout=600
+                )
+                if made.returncode != 0:
+                    reason = f"MLServer cannot be installed: {made.stderr.strip()[-500:]}"
+                    if os.environ.get("CI") == "true":
+                        pytest.fail(reason)
+                    pytest.skip(reason)
+            done.write_text(json.dumps(REQUIREMENTS))
+    return python
+
+
+@pytest.fixture(scope="module")
+def mlserver(tmp_path_factory, tail_model) -> Iterator[str]:
+    """The address of an MLServer that serves the tail."""
+    folder = tmp_path_factory.mktemp("mlserver")
+    (folder / "onnx_tail.py").write_text(RUNTIME)
+    settings = {
+        "host": "127.0.0.1", "http_port": 0, "grpc_port": 0, "metrics_endpoint": None,
+        "parallel_workers": 0, "debug": False,
+    }  # fmt: skip
+    (folder / "settings.json").write_text(json.dumps(settings))
+    model = {
+        "name": "tail",
+        "implementation": "onnx_tail.OnnxTail",
+        "parameters": {"uri": str(tail_model)},
+    }
+    (folder / "model-settings.json").write_text(json.dumps(model))
+    process = subprocess.Popen(
+        [str(_python()), "-m", "mlserver.cli.main", "start", str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder,
+    )  # fmt: skip
+    said: list[str] = []
+    try:
+        for line in process.stdout:
+            said.append(line)
+            if found := re.search(r"Uvicorn running on (http://127\.0\.0\.1:\d+)", line):
+                break
+        else:
+            pytest.fail(f"MLServer ended: {''.join(said)}")
+        rest = threading.Thread(target=lambda: said.extend(process.stdout), daemon=True)
+        rest.start()
+        yield found[1]
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    rest.join(10)
+    process.stdout.close()
+
+
+def _load(mobile, head_model, url: str, **hop) -> None:
+    following = NextHop(url=url, model="tail", tier="edge", tierwise=False, **hop)
+    with mobile.client() as client:
+        client.load(
+            StageSpec(name="abroad", artifact=client.put_artifact(head_model), next=following)
+        )
+
+
+X = np.linspace(-2, 2, 3 * 5 * 7, dtype=np.float32).reshape(1, 3, 5, 7)
+
+
+def test_the_tail_runs_in_mlserver(mobile, mlserver, head_model):
+    _load(mobile, head_model, mlserver)
+    with mobile.client() as client:
+        for _ in range(3):
+            reply = client.infer("abroad", {"x": X})
+            np.testing.assert_allclose(reply.outputs["y"], 10 * (2 * X + 1) - 3, rtol=1e-5)
+    assert [(hop.tier, hop.server_s is None) for hop in reply.hops] == [
+        ("mobile", False),
+        ("edge", True),
+    ]
+    found = parts(reply, ("mobile", "edge"))
+    assert sum(found.values()) == pytest.approx(reply.total_s, abs=1e-12)
+    assert found["unknown@edge"] > 0
+
+
+def test_binary_tensors_that_the_server_does_not_take_are_a_named_failure(
+    mobile, mlserver, head_model
+):
+    _load(mobile, head_model, mlserver, binary=True)
+    with mobile.client() as client, pytest.raises(TierFault, match=r"edge answered (4\d\d|500)"):
+        client.infer("abroad", {"x": X})
+
+
+def test_what_json_cannot_carry_is_refused(mobile, mlserver, head_model):
+    _load(mobile, head_model, mlserver)
+    with mobile.client() as client, pytest.raises(TierFault, match=r"400.*NaN or infinity"):
+        client.infer("abroad", {"x": np.full((1, 3, 1, 1), np.nan, np.float32)})
