@@ -213,6 +213,31 @@ def test_nodes_left_in_float_are_told_by_name_and_what_became_a_range_is_not(sub
     assert float_nodes(one, subject.graph)[0] == "block0.a"
 
 
+def test_what_a_subgraph_reads_comes_before_it():
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[1,2,8,8] x, bool c) => (float[1,2,8,8] y)
+        <float[2,2,3,3] k = {1,0,0,0,0,0,0,0,0, 0,0,0,0,2,0,0,0,0,
+                             0,0,0,0,3,0,0,0,0, 0,0,0,0,0,0,0,0,1}>
+        { a = Conv<pads: ints = [1,1,1,1]>(x, k)
+          b = If (c) <then_branch = t () => (float[1,2,8,8] s) { s = Add(a, a) },
+                      else_branch = e () => (float[1,2,8,8] m) { m = Mul(a, a) }>
+          y = Conv<pads: ints = [1,1,1,1]>(b, k) }"""
+    )
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((12, 1, 2, 8, 8)).astype(np.float32)
+    tensors = TensorSamples(
+        arrays={"x": x, "c": np.arange(12) % 2 == 0}, dtypes={"x": "float32", "c": "bool"},
+        unbatched=frozenset({"x", "c"}), ids=tuple(map(str, range(12))),
+    )  # fmt: skip
+    data = Dataset(tensors, description="both branches")
+    graph = prepare(model.SerializeToString(), data.feeds(0))
+    for recipe in (Recipe(), Recipe(products_only=True)):
+        variant = quantize(graph, data, recipes=(recipe,), max_loss=5, meter=FixedMeter(0.5))
+        assert variant.recipe == recipe
+        assert evaluate(variant.graph.model, data, "any", refer(graph.model, data, "any")).loss < 5
+
+
 def test_a_model_of_dynamically_quantized_products_is_quantized_already():
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["" : 17]>

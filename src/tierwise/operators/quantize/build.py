@@ -102,8 +102,10 @@ class Builder:
             with _without_warnings():
                 quantizer = self._quantizer(recipe, ranges, list(only))
                 quantizer.quantize_model()
-            quantizer.model.topological_sort()
-            content: bytes = quantizer.model.model.SerializeToString()
+            # It leaves nodes unsorted, and its own sorting overlooks what subgraphs read.
+            quantized = ir.from_proto(quantizer.model.model)
+            quantized.graph.sort()
+            content: bytes = ir.to_proto(quantized).SerializeToString()
         except _QUANTIZER_ERRORS as exc:
             raise CannotQuantize(f"ONNX Runtime's quantizer fails: {_first_line(exc)}") from exc
         try:
