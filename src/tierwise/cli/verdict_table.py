@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tierwise.recommend.outlook import Outlook
 from tierwise.recommend.parts import PartGroup, by_group
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 from tierwise.recommend.words import sweep_text, under
@@ -25,7 +26,7 @@ _STATE_STYLE = "bright_black"
 
 
 def verdict_view(
-    recommendation: Recommendation, *, width: int = 80, every: bool = False
+    recommendation: Recommendation, *, width: int = 80, every: bool = False, text: str = ""
 ) -> RenderableType:
     """Everything to print: tables, legend, verdict.
 
@@ -33,6 +34,7 @@ def verdict_view(
         recommendation: What to show.
         width: Columns of the terminal.
         every: A table for every condition, however many there are.
+        text: The verdict in other words than the recommendation's own.
     """
     verdicts = recommendation.verdicts
     shown: list[RenderableType] = []
@@ -42,7 +44,7 @@ def verdict_view(
             shown += [Text(title, style="bold"), strategy_table(recommendation, verdict, width)]
             shown += [*_reasons(verdict), ""]
         shown.append(_legend(recommendation))
-        text = recommendation.verdict
+        text = text or recommendation.verdict
     else:
         same, lines = _differing(verdicts)
         if same:
@@ -51,10 +53,15 @@ def verdict_view(
         shown.append(
             Text("`--all` shows every strategy; `--when LINK=RATE` asks about one.", "bright_black")
         )
-        text = sweep_text(recommendation)
+        text = text or sweep_text(recommendation)
     shown += ["", Text("Verdict", style="bold")]
     shown += [Padding(Text(part), (0, 0, 1, 2)) for part in text.split("\n\n")]
     return Group(*shown)
+
+
+def outlook_view(outlook: Outlook, *, width: int = 80, every: bool = False) -> RenderableType:
+    """Everything to print of a prediction: as :func:`verdict_view`, with its own words."""
+    return verdict_view(outlook.recommendation, width=width, every=every, text=outlook.verdict)
 
 
 def strategy_table(
@@ -165,7 +172,8 @@ def _bar(assessment: Assessment, full_s: float, cells: int) -> Text:
     if assessment.latency is None:
         return Text(assessment.trial.state.value, _STATE_STYLE)
     if not assessment.measured:
-        return Text("predicted", _STATE_STYLE)
+        latency = assessment.latency
+        return Text(f"{latency.low_s * 1e3:.3g} to {latency.high_s * 1e3:.3g} ms", _STATE_STYLE)
     grouped = by_group(assessment.breakdown_s)
     bar = Text()
     drawn, passed_s = 0, 0.0

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tierwise.errors import UserError
 from tierwise.tiers.topology import NetworkCondition
@@ -40,6 +40,24 @@ class LinkMatch:
         return _same(self.bandwidth_bit_per_s, shape.bandwidth_bit_per_s) and _same(
             self.rtt_s, shape.rtt_s
         )
+
+    def applied_to(self, condition: NetworkCondition) -> NetworkCondition:
+        """``condition`` with this shape of the link; what is not asked about stays."""
+        shape = condition.shapes[self.link]
+        rate, rtt_s = self.bandwidth_bit_per_s, self.rtt_s
+        asked = replace(
+            shape,
+            bandwidth_bit_per_s=shape.bandwidth_bit_per_s if rate is None else rate,
+            rtt_s=shape.rtt_s if rtt_s is None else rtt_s,
+        )
+        return NetworkCondition({**condition.shapes, self.link: asked})
+
+    @property
+    def typed(self) -> str:
+        """As it is typed: ``"edge-cloud=10Mbit,rtt=30ms"``."""
+        rate = self.bandwidth_bit_per_s
+        asked = f"{self.link}={'any' if rate is None else f'{rate / 1e6:g}Mbit'}"
+        return asked if self.rtt_s is None else f"{asked},rtt={self.rtt_s * 1e3:g}ms"
 
     def __str__(self) -> str:
         rate = self.bandwidth_bit_per_s
@@ -140,6 +158,21 @@ class Requirement:
         Raises:
             UserError: A link does not exist, or no condition of the sweep is like that.
         """
+        self.check_links(conditions)
+        chosen = tuple(c for c in conditions if all(match.accepts(c) for match in self.when))
+        if not chosen:
+            asked = "; ".join(str(match) for match in self.when)
+            measured = "\n".join(f"  {condition.id}" for condition in conditions)
+            raise UserError(
+                f"The study has no numbers for {asked}. It has:\n{measured}",
+                hint=f"Ask for one of these, or predict it from them: `tierwise predict DIR --when"
+                f' "{self.when_text}"`.',
+                asked=asked,
+            )
+        return chosen
+
+    def check_links(self, conditions: tuple[NetworkCondition, ...]) -> None:
+        """Raise :class:`UserError` where ``when`` names a link that ``conditions`` do not have."""
         links = tuple(conditions[0].shapes) if conditions else ()
         for match in self.when:
             if match.link not in links:
@@ -149,16 +182,11 @@ class Requirement:
                     hint=f"Its links are {known}.",
                     link=match.link,
                 )
-        chosen = tuple(c for c in conditions if all(match.accepts(c) for match in self.when))
-        if not chosen:
-            asked = "; ".join(str(match) for match in self.when)
-            measured = "\n".join(f"  {condition.id}" for condition in conditions)
-            raise UserError(
-                f"The study has no numbers for {asked}. It has:\n{measured}",
-                hint="Ask for one of these, or add it to the study file's links and run again.",
-                asked=asked,
-            )
-        return chosen
+
+    @property
+    def when_text(self) -> str:
+        """``when`` as it is typed: ``"edge-cloud=10Mbit,rtt=30ms"``."""
+        return "; ".join(match.typed for match in self.when)
 
     def __str__(self) -> str:
         """In words: ``"p95 at most 80 ms, at most 1 point lost"``."""

@@ -1,0 +1,76 @@
+"""What every strategy sends over which link: counted where it was measured."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from tierwise.operators.strategy import Strategy
+from tierwise.store.results import TrialResult
+from tierwise.tiers.topology import Topology
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """One row a strategy, one column a link.
+
+    Attributes:
+        hops: How many times a request changes its tier.
+        crossings: How many times it crosses each link (there and back is one).
+        wire_bytes: Bytes that cross each link, both ways.
+        known: Whether the bytes are known.
+    """
+
+    hops: Float[np.ndarray, " s"]
+    crossings: Float[np.ndarray, "s links"]
+    wire_bytes: Float[np.ndarray, "s links"]
+    known: Bool[np.ndarray, " s"]
+
+
+# What a hop carries: the model's input, or the tensors of a variant's cut.
+_Cargo = tuple[str, tuple[str, ...], int]
+
+
+def traffic_of(
+    strategies: Sequence[Strategy], trials: Sequence[TrialResult], topology: Topology
+) -> Traffic:
+    """Bytes of measured strategies, and of others that carry the same over other links."""
+    links = [link.name for link in topology.links]
+    counted: dict[Strategy, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for trial in trials:
+        for link, size in trial.wire_bytes.items():
+            counted[trial.strategy][link].append(size)
+    cargo_bytes: dict[_Cargo, list[float]] = defaultdict(list)
+    for strategy, of_link in counted.items():
+        for cargo, crossed in _hops(strategy, topology):
+            cargo_bytes[cargo] += [float(np.median(of_link[x])) for x in crossed if x in of_link]
+    shape = (len(strategies), len(links))
+    hops, known = np.zeros(len(strategies)), np.ones(len(strategies), dtype=bool)
+    crossings, wire_bytes = np.zeros(shape), np.zeros(shape)
+    for row, strategy in enumerate(strategies):
+        for cargo, crossed in _hops(strategy, topology):
+            hops[row] += 1
+            for link in crossed:
+                column = links.index(link)
+                crossings[row, column] += 1
+                sizes = counted[strategy].get(link) if strategy in counted else None
+                alike = sizes or cargo_bytes.get(cargo)
+                known[row] &= bool(alike)
+                wire_bytes[row, column] += float(np.median(alike)) if alike else 0.0
+    return Traffic(hops, crossings, wire_bytes, known)
+
+
+def _hops(strategy: Strategy, topology: Topology) -> list[tuple[_Cargo, list[str]]]:
+    """What each hop carries, and the links it crosses."""
+    start = topology.names[0]
+    found: list[tuple[_Cargo, list[str]]] = []
+    if strategy.tiers[0] != start:
+        crossed = [link.name for link in topology.path(start, strategy.tiers[0])]
+        found.append((("", (), -1), crossed))
+    for place, (near, far) in enumerate(pairwise(strategy.tiers)):
+        crossed = [link.name for link in topology.path(near, far)]
+        found.append(((strategy.variant, strategy.cuts, place), crossed))
+    return found

@@ -1,0 +1,123 @@
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tierwise.errors import NotAStudyError
+from tierwise.predict.crossovers import at_rate
+from tierwise.predict.latency import fit_latency_model
+from tierwise.store.results import StudyResults, TrialState
+from tierwise.testing.results import made_up_results
+from tierwise.tiers.topology import LinkShape, NetworkCondition
+
+RATES = ("5Mbit", "20Mbit", "50Mbit")
+
+
+def medians_ms(results, condition):
+    return {
+        t.strategy.id: float(np.median(t.latency_s)) * 1e3
+        for t in results.trials
+        if t.condition == condition
+    }
+
+
+def test_an_unmeasured_bandwidth_is_predicted_within_the_interval():
+    inside, errors = [], []
+    for seed in range(4):
+        model = fit_latency_model(made_up_results(edge_cloud=RATES, seed=seed))
+        truth = made_up_results(edge_cloud=("10Mbit",), seed=100 + seed)
+        predictions = model.predict(truth.conditions)
+        true_ms = medians_ms(truth, truth.conditions[0])
+        for row, strategy in enumerate(model.strategies):
+            low, median, high = (
+                float(array[row, 0]) * 1e3
+                for array in (predictions.low_s, predictions.median_s, predictions.high_s)
+            )
+            inside.append(low <= true_ms[strategy.id] <= high)
+            errors.append(abs(median / true_ms[strategy.id] - 1))
+    assert np.mean(inside) >= 0.9
+    assert max(errors) < 0.05
+
+
+def test_the_network_s_terms_are_found_in_the_transfers():
+    network = fit_latency_model(made_up_results(edge_cloud=RATES)).network
+    # The made-up transfers are rtt + bits / bandwidth, without overhead.
+    assert network.hop_s < 2e-4
+    assert network.round_trips == pytest.approx(1, abs=0.03)
+    assert network.stretch == pytest.approx(1, abs=0.03)
+
+
+def test_an_interval_grows_with_the_distance_from_what_was_measured():
+    results = made_up_results(edge_cloud=("50Mbit",))
+    model = fit_latency_model(results)
+    near, far = (at_rate(results.conditions[0], "edge-cloud", rate) for rate in (45e6, 1e6))
+    predictions = model.predict([results.conditions[0], near, far])
+    width_s = predictions.high_s - predictions.low_s
+    sends = model.traffic.wire_bytes[:, 1] > 0
+    assert (width_s[sends, 2] > width_s[sends, 1]).all()
+    assert np.allclose(width_s[~sends, 2], width_s[~sends, 1])
+
+
+def test_what_was_never_measured_is_predicted_from_its_likes_with_a_wider_interval():
+    unseen = ["edge/QE", "mobile-cloud/P@relu_9"]
+    model = fit_latency_model(made_up_results(edge_cloud=RATES, predicted=unseen))
+    truth = made_up_results(edge_cloud=RATES)
+    predictions = model.predict(truth.conditions)
+    for row, strategy in enumerate(model.strategies):
+        if strategy.id in unseen:
+            assert not model.measured[row]
+            true_ms = medians_ms(truth, truth.conditions[0])[strategy.id]
+            assert predictions.median_s[row, 0] * 1e3 == pytest.approx(true_ms, rel=0.08)
+            assert predictions.high_s[row, 0] > predictions.median_s[row, 0]
+
+
+def test_a_profile_s_shares_predict_a_cut_that_nobody_measured():
+    cut = "relu_9"
+    unseen = [f"{pair}/P@{cut}" for pair in ("mobile-edge", "edge-cloud", "mobile-cloud")]
+    results = made_up_results(predicted=unseen[:2])
+    # Without the third placement nothing tells how long the segments are ...
+    without = replace(
+        results, trials=tuple(t for t in results.trials if t.strategy.id != unseen[2])
+    )
+    model = fit_latency_model(without)
+    row = next(i for i, s in enumerate(model.strategies) if s.id == unseen[0])
+    assert np.isnan(model.own_s[row])
+    # ... and with it, a profile is not needed; it says the same.
+    known = fit_latency_model(results).own_s
+    shared = fit_latency_model(results, {("I", (cut,)): (0.38, 0.62)}).own_s
+    assert np.allclose(known, shared)
+
+
+def test_a_study_without_measurements_predicts_nothing():
+    with pytest.raises(NotAStudyError, match="no measured trial to predict from"):
+        fit_latency_model(made_up_results(blocks=0))
+
+
+def test_unlimited_bandwidth_and_a_single_tier_are_no_special_case():
+    results = made_up_results(edge_cloud=RATES)
+    model = fit_latency_model(results)
+    unlimited = NetworkCondition(dict.fromkeys(("mobile-edge", "edge-cloud"), LinkShape()))
+    assert (model.predict([unlimited]).median_s > 0).all()
+    alone = tuple(t for t in results.trials if t.strategy.tiers == ("mobile",))
+    only = fit_latency_model(replace(results, trials=alone))
+    assert (only.predict(results.conditions).median_s > 0).all()
+
+
+def test_500_strategies_under_36_conditions_take_less_than_a_second():
+    small = made_up_results(edge_cloud=RATES, blocks=5)
+    trials = tuple(
+        replace(t, strategy=replace(t.strategy, variant=f"{t.strategy.variant}-{copy}"))
+        for copy in range(21)
+        for t in small.trials
+    )
+    many: StudyResults = replace(small, trials=trials)
+    model = fit_latency_model(many)
+    conditions = [
+        at_rate(small.conditions[0], "edge-cloud", rate) for rate in np.linspace(1e6, 1e8, 36)
+    ]
+    start = time.perf_counter()
+    predictions = model.predict(conditions)
+    assert time.perf_counter() - start < 1
+    assert predictions.median_s.shape == (504, 36)
+    assert all(t.state is TrialState.MEASURED for t in trials)
