@@ -1,5 +1,6 @@
 """The early-exit operator: which repeated blocks to skip, and how to make up for them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -78,7 +79,7 @@ def early_exit(
             and named exits are possible, without compensation.
         options: See there.
         node_cost: Seconds of every node on the tier, by name; MACs where it isn't given.
-        session: Of the sessions that it opens.
+        session: Of the sessions that it opens; every core of this machine where it isn't given.
         progress: Told of every set that is tried.
 
     Returns:
@@ -94,7 +95,7 @@ def early_exit(
         calibration,
         options,
         node_cost=node_cost,
-        session=session or SessionOptions(),
+        session=session or SessionOptions(threads=os.cpu_count() or 1),
         progress=progress,
     )
     if options.exits:
