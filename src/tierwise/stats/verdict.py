@@ -174,7 +174,7 @@ def compare_with_best(
     adjusted = adjusted_p(values_s)
     ranks = [
         _rank(values_s[:, [i, best]], names[i], float(medians_s[i]), float(adjusted[i, best]),
-              is_best=i == best, least_inflation=least, margin=margin, alpha=alpha)
+              is_best=bool(i == best), least_inflation=least, margin=margin, alpha=alpha)
         for i in np.argsort(medians_s, kind="stable")
     ]  # fmt: skip
     return BlockVerdict(
