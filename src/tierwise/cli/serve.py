@@ -20,6 +20,7 @@ def command(
     *,
     tier: str = "tier",
     listen: str = "127.0.0.1:8080",
+    grpc: str | None = None,
     model: Annotated[list[str], Parameter(negative=())] | None = None,
     stage: Annotated[list[Path], Parameter(negative=())] | None = None,
     threads: int = 1,
@@ -32,12 +33,14 @@ def command(
     tls_key: Path | None = None,
     tls_client_ca: Path | None = None,
     next_ca: Path | None = None,
+    next_cert: Path | None = None,
+    next_key: Path | None = None,
     max_model: str = "4GiB",
     max_body: str = "256MiB",
     allow_custom_operators: bool = False,
     log_format: Literal["text", "json"] = "text",
 ) -> None:
-    """Serve a tier, or whole models, over the Open Inference Protocol (KServe V2, HTTP).
+    """Serve a tier, or whole models, over the Open Inference Protocol (KServe V2, HTTP and gRPC).
 
     A study sends its segments to the agents that its file names with `url:`. With
     `--model NAME=FILE.onnx` the agent is an inference server of its own. When it is ready it
@@ -47,6 +50,7 @@ def command(
     Args:
         tier: Name of the tier, as the study file has it.
         listen: HOST:PORT; port 0 picks a free one. Anything but loopback needs a token.
+        grpc: HOST:PORT for gRPC, besides HTTP; needs the extra `grpc`.
         model: NAME=FILE.onnx of a whole model; may be given several times.
         stage: File of a stage, as `tierwise deploy` writes it; may be given several times.
         threads: Intra-op threads of a session.
@@ -58,7 +62,9 @@ def command(
         tls_cert: Certificate chain (PEM); serve HTTPS.
         tls_key: Its private key (PEM).
         tls_client_ca: Only clients with a certificate of this authority (mutual TLS).
-        next_ca: Authority that signed the next tiers' certificates.
+        next_ca: Authority that signed the next tiers' certificates; default: the system's.
+        next_cert: Certificate (PEM) that this agent shows the next tiers (mutual TLS).
+        next_key: Its private key (PEM).
         max_model: Largest model file that is accepted.
         max_body: Largest request body that is accepted.
         allow_custom_operators: Let ONNX Runtime try models with operators of unknown domains.
@@ -80,6 +86,12 @@ def command(
         raise UserError(
             "TLS needs a certificate and its key.", hint="Give both --tls-cert and --tls-key."
         )
+    if (next_cert is None) != (next_key is None):
+        raise UserError(
+            "A certificate for the next tiers needs its key.",
+            hint="Give both --next-cert and --next-key.",
+        )
+    next_tls = client_tls(next_ca, next_cert, next_key) if next_ca or next_cert else None
     tls = server_tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
     logging.getLogger("tierwise").debug("limits: %s", limits)
     serve(
@@ -95,7 +107,9 @@ def command(
             workers=workers,
             token=None if token_file is None else read_token(token_file),
             tls=tls,
-            next_tls=None if next_ca is None else client_tls(next_ca),
+            next_tls=next_tls,
+            grpc=None if grpc is None else parse_listen(grpc, flag="--grpc"),
+            grpc_tls=(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
             allow_custom_operators=allow_custom_operators,
             limits=limits,
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -13,8 +14,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tierwise.errors import EnvironmentFault, UserError
+from tierwise.errors import EnvironmentFault, MissingExtra, UserError
 from tierwise.serving.application import AgentApplication
 from tierwise.serving.artifacts import ArtifactCache, sha256_of
 from tierwise.serving.faults import Refusal
@@ -23,6 +25,9 @@ from tierwise.serving.limits import DEFAULT_LIMITS, Limits
 from tierwise.serving.repository import Repository
 from tierwise.serving.security import check_exposure
 from tierwise.serving.stage import StageSpec
+
+if TYPE_CHECKING:
+    from tierwise.serving.grpc.server import GrpcServer
 
 log = logging.getLogger(__name__)
 _SWEEP_S = 0.5
@@ -37,6 +42,8 @@ class AgentOptions:
         tier: Name of the tier.
         host: Address to listen on.
         port: 0 picks a free one.
+        grpc: Host and port for gRPC, or ``None``: HTTP only. Needs the extra ``grpc``.
+        grpc_tls: PEM files for gRPC (certificate, key, authority of clients or ``None``).
         threads: Intra-op threads of a session, at most.
         cache: Folder of the model files.
         models: Whole models to serve, name to file.
@@ -56,6 +63,8 @@ class AgentOptions:
     tier: str
     host: str = "127.0.0.1"
     port: int = 0
+    grpc: tuple[str, int] | None = None
+    grpc_tls: tuple[Path, Path, Path | None] | None = None
     threads: int = 1
     cache: Path = Path("~/.cache/tierwise/artifacts")
     models: Mapping[str, Path] = field(default_factory=dict)
@@ -70,13 +79,13 @@ class AgentOptions:
     limits: Limits = DEFAULT_LIMITS
 
 
-def parse_listen(text: str) -> tuple[str, int]:
+def parse_listen(text: str, flag: str = "--listen") -> tuple[str, int]:
     """``HOST:PORT`` or ``[V6]:PORT``; raises :class:`UserError` on anything else."""
     host, _, port = text.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise UserError(
             f"{text!r} is not an address to listen on.",
-            hint="Write --listen 127.0.0.1:8080, or port 0 for a free one.",
+            hint=f"Write {flag} 127.0.0.1:8080, or port 0 for a free one.",
         )
     return host.removeprefix("[").removesuffix("]"), int(port)
 
@@ -93,7 +102,8 @@ def serve(options: AgentOptions, announce: Callable[[str], None] | None = None) 
         UserError: an option cannot be used.
         EnvironmentFault: the address is taken, or isn't this machine's.
     """
-    check_exposure(options.host, options.token)
+    for host in (options.host, *(options.grpc or ())[:1]):
+        check_exposure(str(host), options.token)
     application = _application(options)
     try:
         asyncio.run(_serve(options, application, announce or _print_line))
@@ -175,23 +185,58 @@ async def _serve(
             hint="Choose another port, or 0 for a free one: --listen HOST:PORT.",
         ) from error
     sweeper = loop.create_task(_sweep(connections))
-    announce(_ready_line(options, server.sockets[0]))
-    log.info("tier %s is ready", options.tier)
+    remote_calls = None
     try:
+        remote_calls = None if options.grpc is None else _serve_grpc(options, application)
+        announce(_ready_line(options, server.sockets[0], remote_calls))
+        log.info("tier %s is ready", options.tier)
         await stop.wait()
+        application.ready = False
+        stopped = None if remote_calls is None else remote_calls.stop(options.drain_s)
         await _drain(server, connections, application, options.drain_s)
+        if stopped is not None:
+            await loop.run_in_executor(None, stopped.wait)
     finally:
+        if remote_calls is not None:
+            remote_calls.stop(0.0)
         sweeper.cancel()
         server.close()
         for connection in list(connections.open):
             connection.abort()
 
 
-def _ready_line(options: AgentOptions, sock: socket.socket) -> str:
+def _serve_grpc(options: AgentOptions, application: AgentApplication) -> "GrpcServer":
+    assert options.grpc is not None
+    try:
+        module = importlib.import_module("tierwise.serving.grpc.server")
+    except ModuleNotFoundError as error:
+        if error.name not in {"grpc", "google"}:
+            raise
+        raise MissingExtra(
+            "gRPC needs grpcio, which is not installed.",
+            hint="Install it: pip install 'tierwise[grpc]'. Or leave out --grpc.",
+            extra="grpc",
+        ) from error
+    server: GrpcServer = module.GrpcServer(
+        application,
+        *options.grpc,
+        workers=max(options.workers, options.concurrency),
+        limits=options.limits,
+        token=options.token,
+        tls=None if options.grpc_tls is None else module.GrpcTls(*options.grpc_tls),
+    )
+    return server
+
+
+def _ready_line(
+    options: AgentOptions, sock: socket.socket, remote_calls: "GrpcServer | None"
+) -> str:
     host, port = sock.getsockname()[:2]
     scheme = "http" if options.tls is None else "https"
     shown = f"[{host}]" if ":" in host else host
     line = {"listening": f"{scheme}://{shown}:{port}", "tier": options.tier, "pid": os.getpid()}
+    if remote_calls is not None:
+        line["grpc"] = remote_calls.address
     return json.dumps(line)
 
 

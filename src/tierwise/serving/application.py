@@ -29,6 +29,7 @@ from tierwise.serving.codec import (
 from tierwise.serving.faults import (
     BadRequest,
     Cancelled,
+    Failed,
     MethodNotAllowed,
     NotFound,
     Overloaded,
@@ -195,11 +196,14 @@ class AgentApplication:
         respond(response)
 
     def _failed(self, error: Exception) -> HttpResponse:
+        return self.refused(self.refusal_for(error))
+
+    def refusal_for(self, error: Exception) -> Refusal:
         """The last line of defence: a bug, or a full disk, costs one request and not the tier."""
         log.error("a request failed", exc_info=error)
         if isinstance(error, OSError | MemoryError):
-            return self.refused(Overloaded(f"The agent's disk or memory failed: {error}."))
-        return _json({"error": "internal error; the agent's log says more"}, 500)
+            return Overloaded(f"The agent's disk or memory failed: {error}.")
+        return Failed("internal error; the agent's log says more")
 
     def _find(self, method: str, path: Path) -> _Route:
         matching = [route for route in self._routes if route.matches(path)]
@@ -237,12 +241,16 @@ class AgentApplication:
         self._workers.submit(lambda: respond(self._infer(model, decode, job)))
 
     def _job(self, request: HttpRequest) -> tuple[Job, Callable[[], InferRequest]]:
-        if not self.ready:
-            raise Overloaded("The agent is stopping; ask another one.")
-        job = Job(self.tier, request.received_at, request.wire_bytes)
+        job = self.job(request.received_at, request.wire_bytes)
         # The body belongs to the decoder alone, so that it is gone as soon as it is decoded.
         body, request.body = request.body, memoryview(b"")
         return job, partial(decode_request, body, _header_length(request, body), self._limits)
+
+    def job(self, received_at: float, received_bytes: int) -> Job:
+        """The clock of a request that has arrived; raises :class:`Overloaded` while stopping."""
+        if not self.ready:
+            raise Overloaded("The agent is stopping; ask another one.")
+        return Job(self.tier, received_at, received_bytes)
 
     def _infer(
         self, model: ServedModel, decode: Callable[[], InferRequest], job: Job
@@ -250,19 +258,21 @@ class AgentApplication:
         try:
             return encode_answer(*self.infer(model, decode, job))
         except Refusal as refusal:
-            model.statistics.add_failure(time.perf_counter() - job.received_at)
-            if not isinstance(refusal, Cancelled):
-                log.info("refused %s: %d %s", model.spec.name, refusal.status, refusal.message)
             return self.refused(refusal)
         except Exception as error:  # noqa: BLE001 - _failed logs it with its traceback
-            model.statistics.add_failure(time.perf_counter() - job.received_at)
             return self._failed(error)
 
     def infer(
         self, model: ServedModel, decode: Callable[[], InferRequest], job: Job
     ) -> tuple[InferRequest, InferResponse]:
         """One request, whatever it came over; its account is counted and, if asked for, told."""
-        request, response = infer(model, decode, job, self._slots)
+        try:
+            request, response = infer(model, decode, job, self._slots)
+        except Exception as error:
+            model.statistics.add_failure(time.perf_counter() - job.received_at)
+            if isinstance(error, Refusal) and not isinstance(error, Cancelled):
+                log.info("refused %s: %d %s", model.spec.name, error.status, error.message)
+            raise
         job.hop.server_s = time.perf_counter() - job.received_at
         model.statistics.add(job.hop)
         parameters = {k: v for k, v in response.parameters.items() if k != TIMING}
@@ -280,9 +290,13 @@ class AgentApplication:
     # -- everything else -------------------------------------------------------------------------
 
     def _model(self, path: Path) -> ServedModel:
-        model = self.repository.get(path[2])
-        if len(path) > 4 and path[3] == "versions" and path[4] != VERSION:
-            raise NotFound(f"Model {path[2]!r:.200} has version {VERSION}, not {path[4]!r:.50}.")
+        return self.model(path[2], path[4] if path[3:4] == ("versions",) else "")
+
+    def model(self, name: str, version: str = "") -> ServedModel:
+        """A loaded model; raises :class:`NotFound` for another name or version."""
+        model = self.repository.get(name)
+        if version not in {"", VERSION}:
+            raise NotFound(f"Model {name!r:.200} has version {VERSION}, not {version!r:.50}.")
         return model
 
     def _get_ready(self, *_: object) -> HttpResponse:
@@ -317,18 +331,23 @@ class AgentApplication:
 
     def _post_index(self, request: HttpRequest, _: Path) -> HttpResponse:
         options = parse_json(request.body, self._limits) if request.body else {}
-        ready = "READY" if self.ready else "UNAVAILABLE"
-        if options.get("ready") is True and not self.ready:
-            return _json([])
-        names = sorted(self.repository.models)
-        return _json(
-            [{"name": name, "version": VERSION, "state": ready, "reason": ""} for name in names]
-        )
+        return _json(self.index(ready=options.get("ready") is True))
+
+    def index(self, *, ready: bool) -> list[dict[str, str]]:
+        """Triton's repository index; ``ready``: only models that take requests."""
+        state = "READY" if self.ready else "UNAVAILABLE"
+        names = sorted(self.repository.models) if self.ready or not ready else []
+        return [{"name": name, "version": VERSION, "state": state, "reason": ""} for name in names]
 
     def _post_load(self, request: HttpRequest, path: Path) -> HttpResponse:
         options = parse_json(request.body, self._limits) if request.body else {}
         parameters = options.get("parameters", {})
         config = parameters.get("config") if isinstance(parameters, dict) else None
+        self.load_stage(path[3], config)
+        return HttpResponse()
+
+    def load_stage(self, name: str, config: object) -> None:
+        """Load the stage that ``config`` is the text of; raises :class:`Refusal`."""
         if not isinstance(config, str):
             raise BadRequest(
                 "Give the stage as text in parameters.config; "
@@ -336,20 +355,27 @@ class AgentApplication:
             )
         parse_json(config.encode("utf-8", "replace"), self._limits)
         spec = StageSpec.from_json(config)
-        if spec.name != path[3]:
+        if spec.name != name:
             raise BadRequest(
-                f"The stage's name is {spec.name!r}, the path says {path[3]!r:.200}: they must "
+                f"The stage's name is {spec.name!r}, the request says {name!r:.200}: they must "
                 "be the same."
             )
         start = time.perf_counter()
         self.repository.load(spec)
         log.info("loaded %s in %.3f s", spec.name, time.perf_counter() - start)
-        return HttpResponse()
 
     def _post_unload(self, _: HttpRequest, path: Path) -> HttpResponse:
-        self.repository.unload(path[3])
-        log.info("unloaded %s", path[3])
+        self.unload(path[3])
         return HttpResponse()
+
+    def unload(self, name: str) -> None:
+        """Unload a model; raises :class:`NotFound`."""
+        self.repository.unload(name)
+        log.info("unloaded %s", name)
+
+    def in_turn(self, action: Callable[[], None]) -> None:
+        """Load or unload when it is its turn, and wait for it; raises what ``action`` raises."""
+        self._loader.submit(action).result()
 
     def _get_artifact(self, _: HttpRequest, path: Path) -> HttpResponse:
         size = self.repository.cache.path(path[3]).stat().st_size

@@ -295,8 +295,8 @@ def _name(entry: Mapping[str, Any]) -> str:
     return name
 
 
-def _shape(entry: Mapping[str, Any], name: str, limits: Limits) -> tuple[int, ...]:
-    shape = entry.get("shape")
+def check_shape(shape: object, name: str, limits: Limits) -> tuple[int, ...]:
+    """The shape that a stranger gives a tensor; raises :class:`BadRequest`."""
     if not isinstance(shape, list) or not all(
         isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**40 for size in shape
     ):
@@ -321,7 +321,7 @@ def _tensors(
         if name in names:
             raise BadRequest(f"There are two {what}s named {name!r:.100}.")
         names.add(name)
-        shape = _shape(entry, name, limits)
+        shape = check_shape(entry.get("shape"), name, limits)
         datatype = entry.get("datatype")
         if datatype != BYTES and (not isinstance(datatype, str) or datatype not in NUMPY_OF):
             raise BadRequest(
@@ -340,7 +340,7 @@ def _tensors(
                     f"Tensor {name!r:.100} has binary_data_size {size!r:.100}, but "
                     f"{len(binary) - start} bytes are left of the body."
                 )
-            array = _from_binary(binary[start : start + size], name, datatype, shape)
+            array = from_binary(binary[start : start + size], name, datatype, shape)
             start += size
         tensors.append(WireTensor(name, array, parameters))
     if start != len(binary):
@@ -351,10 +351,11 @@ def _tensors(
     return tuple(tensors)
 
 
-def _from_binary(data: memoryview, name: str, datatype: str, shape: tuple[int, ...]) -> np.ndarray:
+def from_binary(data: memoryview, name: str, datatype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A tensor of raw little-endian data, a view of it; raises :class:`BadRequest`."""
     elements = math.prod(shape)
     if datatype == BYTES:
-        return _array_of_bytes(list(_split_bytes(data, name)), name, shape)
+        return array_of_bytes(list(_split_bytes(data, name)), name, shape)
     dtype = NUMPY_OF[datatype]
     if elements * dtype.itemsize != len(data):
         raise BadRequest(
@@ -380,7 +381,8 @@ def _split_bytes(data: memoryview, name: str) -> Iterable[bytes]:
         start += length
 
 
-def _array_of_bytes(elements: list[bytes], name: str, shape: tuple[int, ...]) -> np.ndarray:
+def array_of_bytes(elements: list[bytes], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A ``BYTES`` tensor of its elements; raises :class:`BadRequest`."""
     if len(elements) != math.prod(shape):
         raise BadRequest(
             f"Tensor {name!r:.100} of shape {list(shape)} has {math.prod(shape)} elements, but "
@@ -398,7 +400,7 @@ def _from_json(data: object, name: str, datatype: str, shape: tuple[int, ...]) -
         flat = _flatten(data)
         if not all(isinstance(element, str) for element in flat):
             raise BadRequest(f"Tensor {name!r:.100} is BYTES: its data must be text.")
-        return _array_of_bytes([str(element).encode() for element in flat], name, shape)
+        return array_of_bytes([str(element).encode() for element in flat], name, shape)
     dtype = NUMPY_OF[datatype]
     # The protocol has no JSON for half precision; numbers are accepted all the same.
     parsed = np.dtype(np.float32) if datatype in {"FP16", "BF16"} else dtype

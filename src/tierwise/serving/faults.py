@@ -51,6 +51,12 @@ class Overloaded(Refusal):
     status = 503
 
 
+class Failed(Refusal):
+    """500: a bug; the agent's log has its traceback."""
+
+    status = 500
+
+
 class NextHopFailed(Refusal):
     """502: the next tier of the chain didn't answer, or answered with an error."""
 

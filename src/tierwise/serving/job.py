@@ -10,6 +10,10 @@ from tierwise.serving.http_client import HttpConnection, has_left
 from tierwise.serving.timing import Hop
 
 
+# Three years: gRPC tells of centuries where the client has set no deadline.
+_ENDLESS_S = 1e8
+
+
 @dataclass
 class Job:
     """What a request knows of itself while it is worked on.
@@ -57,7 +61,13 @@ class Job:
         if isinstance(timeout_us, bool) or not isinstance(timeout_us, int) or timeout_us < 0:
             raise BadRequest(f"'timeout' is {timeout_us!r:.50}; write microseconds, at least 0.")
         if timeout_us:
-            self.deadline = self.received_at + timeout_us * 1e-6
+            end = self.received_at + timeout_us * 1e-6
+            self.deadline = end if self.deadline is None else min(end, self.deadline)
+
+    def limit(self, seconds: float | None) -> None:
+        """Take what the transport itself says of the time left; ``None`` or endless: nothing."""
+        if seconds is not None and seconds < _ENDLESS_S:
+            self.deadline = time.perf_counter() + seconds
 
     def check(self) -> None:
         """Raise where nobody waits for the answer any more."""

@@ -24,6 +24,7 @@ class RunningAgent:
     process: subprocess.Popen
     cache: Path
     errors: list[str]
+    told: dict[str, str]
 
     def client(self, **options) -> AgentClient:
         return AgentClient(self.url, **options)
@@ -54,7 +55,7 @@ def running_agent(folder: Path, *arguments: str, tier: str = "edge", listen: str
             reader.join(10)
             pytest.fail(f"the agent ended: {''.join(errors)}")
         told = json.loads(line)
-        yield RunningAgent(told["listening"], told["tier"], process, cache, errors)
+        yield RunningAgent(told["listening"], told["tier"], process, cache, errors, told)
     finally:
         process.terminate()
         try:
