@@ -9,7 +9,6 @@ from tierwise.serving.faults import BadRequest, Cancelled, DeadlinePassed
 from tierwise.serving.http_client import HttpConnection, has_left
 from tierwise.serving.timing import Hop
 
-
 # Three years: gRPC tells of centuries where the client has set no deadline.
 _ENDLESS_S = 1e8
 
