@@ -106,7 +106,7 @@ def find_crossovers(
         condition: Its condition.
         rates: Lowest and highest bandwidth to look at.
     """
-    kept = _not_beaten(lines)
+    kept = not_beaten(lines)
     a, b, most = lines.start_s[kept], lines.slope[kept], lines.most_x[kept]
     low_x, high_x = 1 / rates[1], 1 / rates[0]
     first, second = np.triu_indices(len(kept), 1)
@@ -167,7 +167,7 @@ def _interval(
     return 1 / (x + reach), np.inf if x <= reach else 1 / (x - reach)
 
 
-def _not_beaten(lines: Lines) -> list[int]:
+def not_beaten(lines: Lines) -> list[int]:
     """Lines that no other is below at every bandwidth; of equal ones, the first."""
     kept: list[int] = []
     for i in np.lexsort((-lines.most_x, lines.slope, lines.start_s)).tolist():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tierwise.predict.crossovers import Crossover, find_crossovers, lines_along
+from tierwise.predict.crossovers import Crossover, Lines, find_crossovers, lines_along
 from tierwise.predict.latency import LatencyModel, Predictions, fit_latency_model
 from tierwise.recommend.assess import assess
 from tierwise.recommend.latency import samples_needed
@@ -79,19 +79,39 @@ def predict(results: StudyResults, requirement: Requirement | None = None) -> Ou
         else:
             trials = _trials(results, model, predictions, condition, index)
             verdicts.append(_verdict(replace(results, trials=trials), condition, asked, tail_s))
-    found = _crossovers(results, model, conditions, asked, tail_s)
+    found = _crossovers(results, model, conditions, asked)
     recommendation = Recommendation(asked, results, tuple(verdicts), (), results.warnings, "")
     texts = [_text(v, predicted=p) for v, p in zip(verdicts, predicted, strict=True)]
     texts += [crossover_text(one) for one in found]
     return Outlook(recommendation, tuple(predicted), found, model, "\n\n".join(texts))
 
 
-def crossovers_of(
-    results: StudyResults, model: LatencyModel, requirement: Requirement
-) -> tuple[Crossover, ...]:
-    """Every crossover around the conditions of the study."""
-    tail_s = _tails_s(results, model, requirement.percentile)
-    return _crossovers(results, model, results.conditions, requirement, tail_s)
+def lines_of(
+    results: StudyResults,
+    model: LatencyModel,
+    link: str,
+    condition: NetworkCondition,
+    asked: Requirement,
+) -> Lines:
+    """Latency over the bandwidth of ``link`` of the strategies that may meet ``asked``.
+
+    Args:
+        results: What the model was fitted to.
+        model: Fitted.
+        link: Name of the link.
+        condition: The shapes of the other links, and the round-trip time of this one.
+        asked: What is required.
+    """
+    tail_s = _tails_s(results, model, asked.percentile)
+    eligible = np.array([_may_be_chosen(results, s.id, asked, tail_s) for s in model.strategies])
+    tails = np.array([tail_s.get(s.id, 0.0) for s in model.strategies])
+    most_s = np.inf if asked.latency_s is None else asked.latency_s
+    return lines_along(model, link, condition, eligible, tails, most_s)
+
+
+def around(rates_bit_per_s: Sequence[float]) -> tuple[float, float]:
+    """Between which bandwidths the model is asked, for those that were measured or asked about."""
+    return min(rates_bit_per_s) / _BEYOND, max(rates_bit_per_s) * _BEYOND
 
 
 def crossover_text(crossover: Crossover) -> str:
@@ -229,33 +249,27 @@ def _crossovers(
     model: LatencyModel,
     conditions: Sequence[NetworkCondition],
     asked: Requirement,
-    tail_s: dict[str, float],
 ) -> tuple[Crossover, ...]:
-    eligible = np.array([_may_be_chosen(results, s.id, asked, tail_s) for s in model.strategies])
-    tails = np.array([tail_s.get(s.id, 0.0) for s in model.strategies])
-    most_s = np.inf if asked.latency_s is None else asked.latency_s
+    """Along every link, around every one of ``conditions``."""
     found: list[Crossover] = []
     for link in model.links:
         bases: dict[NetworkCondition, list[float]] = {}
-        for condition in (*conditions, *results.conditions):
-            shape = condition.shapes[link]
-            if shape.bandwidth_bit_per_s is not None:
-                line = replace(shape, bandwidth_bit_per_s=None)
-                base = NetworkCondition({**condition.shapes, link: line})
-                bases.setdefault(base, []).append(shape.bandwidth_bit_per_s)
-        wanted = {c.shapes[link].rtt_s for c in conditions}
+        for condition in conditions:
+            rate = condition.shapes[link].bandwidth_bit_per_s
+            if rate is not None:
+                bases.setdefault(without_rate(condition, link), []).append(rate)
+        measured = [c.shapes[link].bandwidth_bit_per_s for c in results.conditions]
         for base, rates in bases.items():
-            others = [c for c in conditions if _alike_elsewhere(c, base, link)]
-            if base.shapes[link].rtt_s not in wanted or not others:
-                continue
-            lines = lines_along(model, link, base, eligible, tails, most_s)
-            around = (min(rates) / _BEYOND, max(rates) * _BEYOND)
-            found += find_crossovers(model, lines, link, base, around)
+            lines = lines_of(results, model, link, base, asked)
+            known = [rate for rate in measured if rate is not None]
+            found += find_crossovers(model, lines, link, base, around([*rates, *known]))
     return tuple(found)
 
 
-def _alike_elsewhere(condition: NetworkCondition, base: NetworkCondition, link: str) -> bool:
-    return all(condition.shapes[name] == base.shapes[name] for name in base.shapes if name != link)
+def without_rate(condition: NetworkCondition, link: str) -> NetworkCondition:
+    """``condition`` whatever the bandwidth of ``link``: with it unlimited."""
+    shape = replace(condition.shapes[link], bandwidth_bit_per_s=None)
+    return NetworkCondition({**condition.shapes, link: shape})
 
 
 def _may_be_chosen(

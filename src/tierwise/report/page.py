@@ -50,7 +50,7 @@ def render_page(recommendation: Recommendation) -> str:
         switches=[switch_text(switch) for switch in recommendation.switches],
         sections=[_section(recommendation, verdict) for verdict in recommendation.verdicts],
         figures={figure.name: figure for figure in drawn},
-        sweep_figures=[f for f in drawn if f.name.startswith("sweep-")],
+        sweep_figures=[f for f in drawn if f.name.startswith(("sweep-", "predicted-"))],
         specs=json_in_script({f.name: specification(f) for f in drawn}),
         light=as_css(LIGHT),
         dark=as_css(DARK),

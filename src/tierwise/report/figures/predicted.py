@@ -1,0 +1,154 @@
+"""Predicted latency over the bandwidth of a link, and where the best strategy changes."""
+
+import altair as alt
+import numpy as np
+
+from tierwise.predict.crossovers import Crossover, at_rate, find_crossovers, not_beaten
+from tierwise.predict.latency import LatencyModel, fit_latency_model
+from tierwise.recommend.outlook import around, crossover_text, lines_of, without_rate
+from tierwise.recommend.recommendation import Recommendation
+from tierwise.report.figures.axes import latency_axis
+from tierwise.report.figures.figure import Figure, Row
+from tierwise.report.names import short_names
+from tierwise.report.palette import VARIANTS
+from tierwise.store.results import TrialState
+from tierwise.tiers.topology import NetworkCondition
+
+# Points of a line: straight in 1 / bandwidth, a curve on the logarithmic axis.
+_POINTS = 41
+
+
+def predicted(recommendation: Recommendation) -> tuple[Figure, ...]:
+    """One chart a link that has a bandwidth, where at least two strategies are worth a line."""
+    results = recommendation.results
+    if not any(len(trial.latency_s) for trial in results.trials):
+        return ()
+    model = fit_latency_model(results)
+    condition = recommendation.verdicts[0].condition
+    drawn = (_along(recommendation, model, link, condition) for link in model.links)
+    return tuple(figure for figure in drawn if figure is not None)
+
+
+def predicted_rows(
+    recommendation: Recommendation, model: LatencyModel, link: str, condition: NetworkCondition
+) -> tuple[list[Row], tuple[Crossover, ...]]:
+    """One row a point of a line, or a measurement; and the crossovers.
+
+    Lines of strategies that are not beaten at every bandwidth by another that meets the
+    requirement. The other links are as in ``condition``.
+    """
+    results = recommendation.results
+    base = without_rate(condition, link)
+    known = [c.shapes[link].bandwidth_bit_per_s for c in (condition, *results.conditions)]
+    rates = [rate for rate in known if rate is not None]
+    if not rates:
+        return [], ()
+    lines = lines_of(results, model, link, base, recommendation.requirement)
+    names = short_names(trial.strategy for trial in results.trials)
+    ends = around(rates)
+    kept = lines.rows[not_beaten(lines)].tolist()
+    grid = np.geomspace(*ends, _POINTS)
+    predictions = model.predict([at_rate(base, link, float(rate)) for rate in grid])
+    rows: list[Row] = []
+    for row in kept:
+        strategy = model.strategies[row]
+        about = {
+            "strategy": strategy.id,
+            "name": names[strategy.id],
+            "variant": strategy.operator.variant.value,
+        }
+        rows += [
+            about
+            | {
+                "state": "predicted",
+                "mbit_per_s": float(rate) / 1e6,
+                "p50_ms": float(predictions.median_s[row, at]) * 1e3,
+                "low_ms": float(predictions.low_s[row, at]) * 1e3,
+                "high_ms": float(predictions.high_s[row, at]) * 1e3,
+            }
+            for at, rate in enumerate(grid)
+        ]
+        rows += [
+            about
+            | {
+                "state": "measured",
+                "mbit_per_s": (trial.condition.shapes[link].bandwidth_bit_per_s or 0.0) / 1e6,
+                "p50_ms": float(np.median(trial.latency_s)) * 1e3,
+            }
+            for trial in results.trials
+            if trial.strategy == strategy
+            and trial.state is TrialState.MEASURED
+            and trial.condition.shapes[link].bandwidth_bit_per_s is not None
+            and without_rate(trial.condition, link) == base
+        ]
+    return rows, find_crossovers(model, lines, link, base, ends)
+
+
+def _along(
+    recommendation: Recommendation, model: LatencyModel, link: str, condition: NetworkCondition
+) -> Figure | None:
+    rows, crossovers = predicted_rows(recommendation, model, link, condition)
+    if len({row["strategy"] for row in rows}) < 2:
+        return None
+    said = " ".join(crossover_text(one) for one in crossovers) or (
+        f"One strategy is predicted to be the best at every bandwidth of {link} shown."
+    )
+    return Figure(
+        f"predicted-{link}",
+        f"Predicted: what another bandwidth of {link} would change",
+        f"{said} Lines and their bands are predicted, dots measured; dashed: where the best"
+        " changes. Strategies that another beats at every bandwidth are left out.",
+        f"Lines of predicted median latency over the bandwidth of {link}. {said}",
+        _draw(rows, crossovers, link),
+        rows,
+    )
+
+
+def _draw(rows: list[Row], crossovers: tuple[Crossover, ...], link: str) -> alt.LayerChart:
+    base = alt.Chart(alt.Data(values=rows))
+    along = latency_axis([float(str(row["p50_ms"])) for row in rows])
+    scale = alt.Scale(type="log", nice=False)
+    x = alt.X("mbit_per_s:Q", title=f"bandwidth of {link}, Mbit/s", scale=scale, axis=_ticks(rows))
+    y = alt.Y("p50_ms:Q", title="median latency, ms", **along)
+    colour = alt.Color(
+        "variant:N",
+        title=None,
+        scale=alt.Scale(domain=list(VARIANTS), range=[f"--c-{v}" for v in VARIANTS]),
+    )
+    tooltip = [
+        alt.Tooltip("strategy:N"),
+        alt.Tooltip("mbit_per_s:Q", format=".3~g", title="Mbit/s"),
+        alt.Tooltip("p50_ms:Q", format=".3~g", title="median, ms"),
+        alt.Tooltip("state:N"),
+    ]
+    lines = base.transform_filter("datum.state === 'predicted'")
+    bands = lines.mark_area(opacity=0.12, clip=True).encode(
+        x, alt.Y("low_ms:Q", **along), alt.Y2("high_ms:Q"), colour, detail="strategy:N"
+    )
+    medians = lines.mark_line(strokeWidth=2).encode(
+        x, y, colour, detail="strategy:N", tooltip=tooltip
+    )
+    points = (
+        base.transform_filter("datum.state === 'measured'")
+        .mark_circle(size=44, opacity=1)
+        .encode(x, y, colour, tooltip=tooltip)
+    )
+    changes = [{"mbit_per_s": one.bandwidth_bit_per_s / 1e6} for one in crossovers]
+    rules = alt.Chart(alt.Data(values=changes)).mark_rule(
+        color="--accent", strokeDash=[4, 4]
+    ).encode(alt.X("mbit_per_s:Q", scale=scale))  # fmt: skip
+    named = lines.transform_filter(f"datum.mbit_per_s >= {_last(rows)!r}").mark_text(
+        align="right", dx=-4, dy=-8
+    ).encode(x, y, text="name:N")  # fmt: skip
+    return alt.layer(bands, rules, medians, points, named).properties(height=320)
+
+
+def _last(rows: list[Row]) -> float:
+    """The last bandwidth, a little less, so that its text form compares."""
+    return max(float(str(row["mbit_per_s"])) for row in rows) * 0.999
+
+
+def _ticks(rows: list[Row]) -> alt.Axis:
+    rates = [float(str(row["mbit_per_s"])) for row in rows]
+    decades = np.arange(np.floor(np.log10(min(rates))), np.ceil(np.log10(max(rates))) + 1)
+    return alt.Axis(values=[float(10.0**decade) for decade in decades], format="~g")
