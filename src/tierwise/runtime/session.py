@@ -78,6 +78,18 @@ class Port:
     dtype: str
 
 
+class Stop:
+    """Ends a run from another thread, at its next operator. Serves one run."""
+
+    def __init__(self) -> None:
+        """Not stopped."""
+        self.options = ort.RunOptions()
+
+    def set(self) -> None:
+        """End the run; one that hasn't begun fails as it begins."""
+        self.options.terminate = True
+
+
 class Session:
     """A model, ready to run. Thread-safe: ``run`` may be called from several threads at once."""
 
@@ -91,16 +103,19 @@ class Session:
         self.outputs = tuple(_port(argument) for argument in session.get_outputs())
         self._names = [port.name for port in self.outputs]
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All outputs by name, for inputs by name.
+    def run(
+        self, feeds: Mapping[str, np.ndarray], stop: Stop | None = None
+    ) -> dict[str, np.ndarray]:
+        """All outputs by name, for inputs by name; ``stop`` ends it early.
 
         Raises:
             DataError: an input is missing, unknown, or of the wrong type, rank or size
-                (``.tensor``), or the model fails on these inputs.
+                (``.tensor``), the model fails on these inputs, or the run was stopped.
         """
+        options = None if stop is None else stop.options
         self._check(feeds)
         try:
-            results = self._session.run(self._names, dict(feeds))
+            results = self._session.run(self._names, dict(feeds), options)
         except ORT_ERRORS as exc:
             raise DataError(f"The model fails on these inputs: {_first_line(exc)}") from exc
         return dict(zip(self._names, results, strict=True))

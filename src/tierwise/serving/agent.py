@@ -184,7 +184,7 @@ async def _serve(
             f"Cannot listen on {options.host}:{options.port}: {error.strerror}.",
             hint="Choose another port, or 0 for a free one: --listen HOST:PORT.",
         ) from error
-    sweeper = loop.create_task(_sweep(connections))
+    sweeper = loop.create_task(_sweep(connections, application))
     remote_calls = None
     try:
         remote_calls = None if options.grpc is None else _serve_grpc(options, application)
@@ -240,10 +240,11 @@ def _ready_line(
     return json.dumps(line)
 
 
-async def _sweep(connections: Connections) -> None:
+async def _sweep(connections: Connections, application: AgentApplication) -> None:
     while True:
         await asyncio.sleep(_SWEEP_S)
         connections.sweep()
+        application.sweep()
 
 
 async def _drain(

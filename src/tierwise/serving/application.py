@@ -181,6 +181,10 @@ class AgentApplication:
         self._loader.shutdown(wait=True)
         self.repository.close()
 
+    def sweep(self) -> None:
+        """Stop inferences whose client has left or whose time has passed."""
+        self._slots.sweep()
+
     @property
     def pending(self) -> int:
         """Inference requests that wait or run."""

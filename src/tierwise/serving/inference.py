@@ -26,15 +26,23 @@ class Slots:
     def __init__(self, count: int) -> None:
         """``count`` at once."""
         self._free = threading.BoundedSemaphore(count)
+        self._running: dict[int, Job] = {}
 
     def wait(self, job: Job) -> None:
         """Take a slot, or raise what :meth:`Job.check` raises while waiting."""
         while not self._free.acquire(timeout=_LOOK_UP_S):
             job.check()
+        self._running[id(job)] = job
 
-    def release(self) -> None:
+    def release(self, job: Job) -> None:
         """Give it back."""
+        del self._running[id(job)]
         self._free.release()
+
+    def sweep(self) -> None:
+        """Stop what runs for nobody; called about twice a second."""
+        for job in list(self._running.values()):
+            job.stop_if_vain()
 
 
 def infer(
@@ -68,7 +76,7 @@ def infer(
             tensors = {model.segment_inputs[0].name: _preprocess(model, image)}
             start = hop.lap("preprocess_s", start)
         feeds = {meta.name: _check(tensors, meta) for meta in model.segment_inputs}
-        outputs = _run(model, feeds, hop)
+        outputs = _run(model, feeds, job)
         start = time.perf_counter()
         if model.next is None:
             outputs = {**carried, **outputs}
@@ -77,7 +85,7 @@ def infer(
         wire = encode_boundary({**carried, **outputs}, model.encodings)
         hop.lap("encode_s", start)
     finally:
-        slots.release()
+        slots.release(job)
     return request, model.next.forward(request, wire, job)
 
 
@@ -135,17 +143,18 @@ def _check(tensors: Mapping[str, np.ndarray], meta: TensorMetadata) -> np.ndarra
     return array
 
 
-def _run(model: ServedModel, feeds: dict[str, np.ndarray], hop: Hop) -> dict[str, np.ndarray]:
+def _run(model: ServedModel, feeds: dict[str, np.ndarray], job: Job) -> dict[str, np.ndarray]:
     start = time.perf_counter()
     session: Session | None = model.session
     try:
         if session is None:
             session = open_session(model.path, model.options)
-            hop.session_s = time.perf_counter() - start
-        outputs = dict(session.run(feeds))
+            job.hop.session_s = time.perf_counter() - start
+        outputs = session.run(feeds, job.stop)
     except TierwiseError as error:
+        job.check()
         raise BadRequest(f"Model {model.spec.name!r} did not run: {error}") from error
-    hop.lap("compute_s", start)
+    job.hop.lap("compute_s", start)
     return outputs
 
 

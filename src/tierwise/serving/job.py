@@ -5,7 +5,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tierwise.serving.faults import BadRequest, Cancelled, DeadlinePassed
+from tierwise.runtime.session import Stop
+from tierwise.serving.faults import BadRequest, Cancelled, DeadlinePassed, Refusal
 from tierwise.serving.http_client import HttpConnection, has_left
 from tierwise.serving.timing import Hop
 
@@ -25,6 +26,7 @@ class Job:
         cancelled: Whether the client has left.
         client: The client's connection where nobody else watches it: asked whether it has left.
         hop: This tier's account.
+        stop: Ends its inference.
     """
 
     tier: str
@@ -34,6 +36,7 @@ class Job:
     deadline: float | None = None
     client: socket.socket | None = None
     hop: Hop = field(init=False)
+    stop: Stop = field(default_factory=Stop)
     _connection: HttpConnection | None = None
 
     def __post_init__(self) -> None:
@@ -42,6 +45,7 @@ class Job:
     def cancel(self) -> None:
         """The client has left: stop waiting for the next hop, which cancels there too."""
         self.cancelled = True
+        self.stop.set()
         connection = self._connection
         if connection is not None:
             connection.abort()
@@ -74,3 +78,10 @@ class Job:
             raise Cancelled("The client has left.")
         if self.deadline is not None and time.perf_counter() > self.deadline:
             raise DeadlinePassed("The request's timeout has passed.")
+
+    def stop_if_vain(self) -> None:
+        """Stop the inference where nobody waits for the answer any more."""
+        try:
+            self.check()
+        except Refusal:
+            self.stop.set()

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from tierwise.errors import TierFault
 from tierwise.serving.client import AgentClient
 from tierwise.serving.security import client_tls
-from tierwise.serving.stage import StageSpec
+from tierwise.serving.stage import NextHop, StageSpec
 
 pytestmark = pytest.mark.xdist_group("serving")
 X = {"x": np.zeros((1, 3, 2, 2), np.float32)}
@@ -230,3 +230,35 @@ def test_tls_and_mutual_tls(start_agent, head_model, tmp_path):
         client.infer("m", X)
     with AgentClient(agent.url) as client, pytest.raises(TierFault, match=r"TLS.*certificate"):
         client.infer("m", X)
+
+
+@pytest.mark.slow
+def test_tiers_show_each_other_their_certificates(start_agent, head_model, tail_model, tmp_path):
+    server, server_key = _certificate(tmp_path, "server")
+    mine, my_key = _certificate(tmp_path, "head")
+    tail = start_agent(
+        "--model", f"tail={tail_model}", "--tls-cert", str(server), "--tls-key", str(server_key),
+        "--tls-client-ca", str(mine),
+    )  # fmt: skip
+    stage = {"name": "head", "next": NextHop(url=tail.url, model="tail", tier="edge")}
+    with start_agent(
+        "--next-ca", str(server), "--next-cert", str(mine), "--next-key", str(my_key)
+    ).client() as client:
+        client.load(StageSpec(artifact=client.put_artifact(head_model), **stage))
+        for _ in range(2):
+            np.testing.assert_array_equal(
+                client.infer("head", X).outputs["y"], 10 * (2 * X["x"] + 1) - 3
+            )
+    with start_agent("--next-ca", str(server)).client() as client:
+        client.load(StageSpec(artifact=client.put_artifact(head_model), **stage))
+        with pytest.raises(TierFault, match="502"):
+            client.infer("head", X)
+
+
+def test_a_certificate_without_its_key_is_refused(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tierwise", "serve", "--listen", "127.0.0.1:0", "--next-cert", "a"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "--next-key" in done.stderr

@@ -1,0 +1,192 @@
+"""What happens to a request under way when its client, its deadline or the agent goes."""
+
+import http.client
+import json
+import signal
+import socket
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tierwise.serving.codec import WireTensor, encode_request
+from tierwise.serving.stage import NextHop, StageSpec
+
+pytestmark = pytest.mark.xdist_group("serving")
+# Rounds of the slow model: some tenths of a second, and more than any test waits for.
+SECONDS, FOREVER = 60_000, 1_000_000_000
+
+
+def _save_loop(path: Path) -> Path:
+    """`y = x` after `x` rounds of a loop: as slow as it is asked to be."""
+    side = 48
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "weights"], ["next_state"]),
+            helper.make_node("Identity", ["go_in"], ["go_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [side, side]),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next_state", TensorProto.FLOAT, [side, side]),
+        ],
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Reshape", ["rounds", "scalar"], ["count"]),
+            helper.make_node("Loop", ["count", "", "weights"], ["last"], body=body),
+            helper.make_node("ReduceMax", ["last"], ["most"], keepdims=0),
+            helper.make_node("Cast", ["most"], ["whole"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["whole", "zero"], ["nothing"]),
+            helper.make_node("Add", ["rounds", "nothing"], ["done"]),
+        ],
+        "slow",
+        [helper.make_tensor_value_info("rounds", TensorProto.INT64, [1])],
+        [helper.make_tensor_value_info("done", TensorProto.INT64, [1])],
+        [
+            onnx.numpy_helper.from_array(np.eye(side, dtype=np.float32), "weights"),
+            onnx.numpy_helper.from_array(np.array(0, np.int64), "zero"),
+            onnx.numpy_helper.from_array(np.array([], np.int64), "scalar"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def slow_model(tmp_path_factory) -> Path:
+    return _save_loop(tmp_path_factory.mktemp("slow") / "slow.onnx")
+
+
+def _rounds(count: int) -> dict[str, np.ndarray]:
+    return {"rounds": np.array([count], np.int64)}
+
+
+def _metric(agent, name: str) -> float:
+    with urllib.request.urlopen(f"{agent.url}/metrics", timeout=10) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith(name):
+                return float(line.rsplit(" ", 1)[1])
+    raise AssertionError(name)
+
+
+def _wait_until(holds, what: str, timeout_s: float = 20.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end, f"{what}: not after {timeout_s} s"
+        time.sleep(0.02)
+
+
+def _wait_pending(agent, count: int) -> None:
+    _wait_until(
+        lambda: _metric(agent, "tierwise_pending_requests") == count,
+        f"{count} requests under way on {agent.tier}",
+    )
+
+
+def _request(model: str, name: str, rounds: int) -> bytes:
+    buffers, json_bytes = encode_request([WireTensor(name, np.array([rounds], np.int64))])
+    body = b"".join(bytes(buffer) for buffer in buffers)
+    head = (
+        f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: x\r\n"
+        f"Inference-Header-Content-Length: {json_bytes}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _send(agent, model: str, name: str, rounds: int) -> socket.socket:
+    """Send a request and don't wait for its answer."""
+    sock = socket.create_connection(("127.0.0.1", agent.port), timeout=30)
+    sock.sendall(_request(model, name, rounds))
+    return sock
+
+
+@pytest.mark.slow
+def test_an_agent_that_is_told_to_stop_answers_what_is_under_way(start_agent, slow_model):
+    agent = start_agent("--model", f"slow={slow_model}")
+    with agent.client() as client, ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(client.infer, "slow", _rounds(SECONDS))
+        _wait_pending(agent, 1)
+        agent.process.send_signal(signal.SIGTERM)
+
+        def refused() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", agent.port), timeout=5).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        _wait_until(refused, "no new connections")
+        assert pending.result(60).outputs["done"].tolist() == [SECONDS]
+    assert agent.process.wait(20) == 0
+
+
+def _save_head(path: Path) -> Path:
+    """`rounds = wish`: what comes before the slow model."""
+    ports = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, [1]) for name in ("wish", "rounds")
+    ]
+    node = helper.make_node("Identity", ["wish"], ["rounds"])
+    graph = helper.make_graph([node], "head", ports[:1], ports[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
+def test_a_client_that_leaves_stops_the_whole_chain(start_agent, slow_model, tmp_path):
+    head, tail = start_agent(tier="edge"), start_agent(tier="cloud")
+    with tail.client() as client:
+        client.load(StageSpec(name="tail", artifact=client.put_artifact(slow_model)))
+    with head.client() as client:
+        artifact = client.put_artifact(_save_head(tmp_path / "head.onnx"))
+        hop = NextHop(url=tail.url, model="tail", tier="cloud")
+        client.load(StageSpec(name="head", artifact=artifact, next=hop))
+    for _ in range(2):  # the second over a connection that was used before
+        with _send(head, "head", "wish", FOREVER):
+            _wait_pending(tail, 1)
+            _wait_pending(head, 1)
+        _wait_pending(head, 0)
+        _wait_pending(tail, 0)
+    with head.client() as client:
+        reply = client.infer("head", {"wish": np.array([3], np.int64)})
+    assert reply.outputs["done"].tolist() == [3]
+
+
+def _ask(connection: http.client.HTTPConnection, rounds: int, timeout_us: int) -> tuple[int, str]:
+    tensor = {"name": "rounds", "shape": [1], "datatype": "INT64", "data": [rounds]}
+    body = {"parameters": {"timeout": timeout_us}, "inputs": [tensor]}
+    connection.request("POST", "/v2/models/slow/infer", json.dumps(body))
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+@pytest.mark.slow
+def test_an_inference_is_stopped_when_its_time_has_passed(start_agent, slow_model):
+    agent = start_agent("--model", f"slow={slow_model}")
+    connection = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=30)
+    for _ in range(2):  # the first in a worker, the second in a lane
+        status, said = _ask(connection, FOREVER, 200_000)
+        assert (status, "timeout has passed" in said) == (504, True)
+    assert _ask(connection, 5, 0)[0] == 200
+    connection.close()
+
+
+@pytest.mark.slow
+def test_a_client_of_a_lane_that_leaves_stops_its_inference(start_agent, slow_model):
+    agent = start_agent("--model", f"slow={slow_model}")
+    with _send(agent, "slow", "rounds", 1) as sock:
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        sock.sendall(_request("slow", "rounds", FOREVER))
+    with agent.client() as client:  # waits for the one slot that there is
+        assert client.infer("slow", _rounds(2)).outputs["done"].tolist() == [2]
