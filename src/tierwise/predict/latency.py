@@ -4,12 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from tierwise.errors import NotAStudyError
 from tierwise.operators.strategy import Strategy
 from tierwise.predict.compute import ComputeSample, ComputeTable, Shares
-from tierwise.predict.network import NetworkFit, fit_network, rtts_s, seconds_per_bit
+from tierwise.predict.network import (
+    BURSTS_BYTES,
+    NetworkFit,
+    choose_fit,
+    fit_network,
+    rtts_s,
+    seconds_per_bit,
+)
 from tierwise.predict.traffic import Traffic, traffic_of
 from tierwise.stats.median_interval import fewest_for_median, median_interval
 from tierwise.store.results import StudyResults, TrialResult, TrialState
@@ -42,7 +49,7 @@ class LatencyModel:
         links: Names of the links, in the order of columns.
         own_s: Seconds without the network; NaN where nothing says.
         measured: Whether the strategy was measured under some condition.
-        traffic: What every strategy sends over which link.
+        traffic: What every strategy sends over which link, beyond the fit's burst.
         network: What the network adds.
         anchor_s: What the network added, on average, where the strategy was measured.
         own_half_s: Half the interval of ``own_s``, from the spread of samples.
@@ -134,20 +141,17 @@ def fit_latency_model(results: StudyResults, shares: Shares | None = None) -> La
         )
     links = tuple(link.name for link in results.topology.links)
     of = np.array([number[t.strategy] for t in trials])
-    traffic = traffic_of(strategies, trials, results.topology)
-    at = rtts_s([t.condition for t in trials], links)
-    per_bit = seconds_per_bit([t.condition for t in trials], links)
-    features = np.stack(
-        [
-            traffic.hops[of],
-            (traffic.crossings[of] * at).sum(axis=1),
-            8 * (traffic.wire_bytes[of] * per_bit).sum(axis=1),
-        ],
-        axis=1,
-    )
+    sent = traffic_of(strategies, trials, results.topology)
     transfer_s = np.array([_part_s(t, "transfer") for t in trials])
     sends = transfer_s > 0
-    network = fit_network(features[sends], transfer_s[sends], of[sends], len(strategies))
+    every = [_features(sent.beyond(burst), trials, of, links) for burst in BURSTS_BYTES]
+    fits = [
+        fit_network(features[sends], transfer_s[sends], of[sends], len(strategies), burst)
+        for features, burst in zip(every, BURSTS_BYTES, strict=True)
+    ]
+    chosen = choose_fit(fits)
+    network, features = fits[chosen][0], every[chosen]
+    traffic = sent.beyond(network.burst_bytes)
     added_s = features[:, 1] * network.round_trips + features[:, 2] * network.stretch
     medians_s = np.array([float(np.median(t.latency_s)) for t in trials])
     halves_s = np.array([_median_half_s(t.latency_s) for t in trials])
@@ -177,6 +181,25 @@ def fit_latency_model(results: StudyResults, shares: Shares | None = None) -> La
         network_error=_bound(network.errors) or _ERROR_UNKNOWN,
         strategy_error=_bound(errors),
         errors=errors,
+    )
+
+
+def _features(
+    traffic: Traffic,
+    trials: Sequence[TrialResult],
+    of: Int[np.ndarray, " n"],
+    links: Sequence[str],
+) -> Float[np.ndarray, "n 3"]:
+    """Hops, seconds of round trips, and bits / bandwidth of every trial."""
+    at = rtts_s([t.condition for t in trials], links)
+    per_bit = seconds_per_bit([t.condition for t in trials], links)
+    return np.stack(
+        [
+            traffic.hops[of],
+            (traffic.crossings[of] * at).sum(axis=1),
+            8 * (traffic.wire_bytes[of] * per_bit).sum(axis=1),
+        ],
+        axis=1,
     )
 
 

@@ -18,14 +18,24 @@ _PHYSICS_SPREAD = np.array([0.005, 0.05, 0.15])
 _MEDIAN_SPREAD = 0.05
 
 
+# Bytes of a crossing that a link may let through at once: a token bucket holds at least a packet
+# (1,500 bytes), on each of the two ways.
+BURSTS_BYTES = (0.0, 500.0, 1000.0, 1500.0, 2000.0, 3000.0)
+# A burst must lower chi squared by this much (2 standard deviations) to be believed.
+_BURST_WORTH = 4.0
+
+
 @dataclass(frozen=True)
 class NetworkFit:
     """Seconds = ``hop_s`` x hops + ``round_trips`` x rtt + ``stretch`` x bits / bandwidth.
+
+    Bits are those beyond the first ``burst_bytes`` of a crossing.
 
     Attributes:
         hop_s: Fixed overhead of a hop.
         round_trips: Round trips that a hop pays.
         stretch: Time of a bit over what the nominal rate says; 1 / efficiency.
+        burst_bytes: What a link lets through at once.
         without: The three of a fit without each strategy.
         errors: Relative error of every measured transfer, by the fit without its strategy.
     """
@@ -33,6 +43,7 @@ class NetworkFit:
     hop_s: float
     round_trips: float
     stretch: float
+    burst_bytes: float
     without: Float[np.ndarray, "strategies 3"]
     errors: Float[np.ndarray, " trials"]
 
@@ -52,12 +63,23 @@ def seconds_per_bit(
     return np.array([[0.0 if r is None else 1 / r for r in row] for row in rates], dtype=float)
 
 
+def choose_fit(fits: Sequence[tuple[NetworkFit, float]]) -> int:
+    """Which of the fits with :data:`BURSTS_BYTES` to believe: the first, unless one is better.
+
+    Args:
+        fits: Each with its chi squared, as :func:`fit_network` returns them.
+    """
+    best = min(range(len(fits)), key=lambda index: fits[index][1])
+    return best if fits[best][1] < fits[0][1] - _BURST_WORTH else 0
+
+
 def fit_network(
     features: Float[np.ndarray, "trials 3"],
     measured_s: Float[np.ndarray, " trials"],
     strategy: Int[np.ndarray, " trials"],
     count: int,
-) -> NetworkFit:
+    burst_bytes: float = 0.0,
+) -> tuple[NetworkFit, float]:
     """Least squares of relative errors, drawn to physics as far as the data leave it open.
 
     Args:
@@ -65,6 +87,10 @@ def fit_network(
         measured_s: Median seconds of its transfers, above 0.
         strategy: Which strategy it is of, from 0; each is left out once.
         count: How many strategies there are.
+        burst_bytes: What ``features`` left out of every crossing.
+
+    Returns:
+        The fit, and its chi squared with the distance from physics.
     """
     rows = features / measured_s[:, None] / _MEDIAN_SPREAD
     target = np.full(len(rows), 1 / _MEDIAN_SPREAD)
@@ -81,4 +107,7 @@ def fit_network(
     without = np.maximum(solved, 0.0)
     predicted_s = (features * without[strategy]).sum(axis=1)
     hop_s, round_trips, stretch = (float(value) for value in fitted)
-    return NetworkFit(hop_s, round_trips, stretch, without, predicted_s / measured_s - 1)
+    off = rows @ fitted - target
+    chi_squared = float(off @ off + (fitted - _PHYSICS) @ prior @ (fitted - _PHYSICS))
+    errors = predicted_s / measured_s - 1
+    return NetworkFit(hop_s, round_trips, stretch, burst_bytes, without, errors), chi_squared

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -28,6 +28,12 @@ class Traffic:
     crossings: Float[np.ndarray, "s links"]
     wire_bytes: Float[np.ndarray, "s links"]
     known: Bool[np.ndarray, " s"]
+
+    def beyond(self, burst_bytes: float) -> "Traffic":
+        """Without the bytes that a link lets through at once."""
+        return replace(
+            self, wire_bytes=np.maximum(self.wire_bytes - burst_bytes * self.crossings, 0.0)
+        )
 
 
 # What a hop carries: the model's input, or the tensors of a variant's cut.

@@ -26,6 +26,7 @@ def outlook_json(outlook: Outlook) -> dict[str, object]:
             "hop_s": network.hop_s,
             "round_trips": network.round_trips,
             "stretch": network.stretch,
+            "burst_bytes": network.burst_bytes,
             "network_error": outlook.model.network_error,
             "condition_error": outlook.model.condition_error,
             "strategy_error": outlook.model.strategy_error,
