@@ -20,7 +20,8 @@ from tierwise.errors import EnvironmentFault, MissingExtra, UserError
 from tierwise.serving.application import AgentApplication
 from tierwise.serving.artifacts import ArtifactCache, sha256_of
 from tierwise.serving.faults import Refusal
-from tierwise.serving.http_server import Connection, Connections
+from tierwise.serving.http_connections import Connections
+from tierwise.serving.http_server import Connection
 from tierwise.serving.limits import DEFAULT_LIMITS, Limits
 from tierwise.serving.repository import Repository
 from tierwise.serving.security import check_exposure

@@ -35,8 +35,8 @@ from tierwise.serving.faults import (
     Overloaded,
     Refusal,
 )
+from tierwise.serving.http_application import Respond, Sink
 from tierwise.serving.http_head import HEADER_LENGTH, HttpRequest, HttpResponse, json_length
-from tierwise.serving.http_server import Respond, Sink
 from tierwise.serving.inference import Slots, infer
 from tierwise.serving.job import Job
 from tierwise.serving.limits import Limits
@@ -76,7 +76,7 @@ class _Route:
 
 
 class AgentApplication:
-    """The answers of one agent. Implements :class:`tierwise.serving.http_server.Application`."""
+    """One agent's answers. Implements :class:`~tierwise.serving.http_application.Application`."""
 
     def __init__(
         self,

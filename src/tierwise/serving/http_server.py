@@ -8,16 +8,15 @@ A client that closes its side has left: what it waits for is cancelled (as nginx
 """
 
 import asyncio
-import socket
 import time
-from collections.abc import Callable
-from typing import Protocol
 
 import httptools
 import numpy as np
 
 from tierwise.serving.codec import body_bytes
 from tierwise.serving.faults import BadRequest, Overloaded, Refusal, TooLarge
+from tierwise.serving.http_application import Sink
+from tierwise.serving.http_connections import Connections
 from tierwise.serving.http_head import (
     HeadersTooLarge,
     HeadParser,
@@ -28,8 +27,7 @@ from tierwise.serving.http_head import (
     refusal_of,
     response_head,
 )
-from tierwise.serving.lanes import Lanes, Leftover
-from tierwise.serving.limits import Limits
+from tierwise.serving.lanes import Leftover
 
 # What comes with the headers in one read is copied once, so the buffer starts small.
 _HEAD_BYTES = 4096
@@ -39,74 +37,6 @@ _SINK_BYTES = 256 * 1024
 _JOIN_BYTES = 64 * 1024
 # heuristic: long enough for a client a continent away to read a refusal.
 _LINGER_S = 2.0
-
-
-class Sink(Protocol):
-    """Where a streamed request body goes, so that it never lies in memory."""
-
-    def write(self, data: memoryview) -> None:
-        """Take the next piece."""
-
-    def abort(self) -> None:
-        """The body will not be complete: leave nothing behind."""
-
-
-Respond = Callable[[HttpResponse], None]
-
-
-class Application(Protocol):
-    """What a server serves. Both methods run in the event loop and must not block it."""
-
-    def admit(self, request: HttpRequest, length: int | None) -> Sink | None:
-        """Look at the headers before the body is read.
-
-        Args:
-            request: Without its body.
-            length: Of the body, or ``None`` where it is chunked.
-
-        Returns:
-            Where the body goes, or ``None``: into memory.
-
-        Raises:
-            Refusal: it isn't worth reading.
-        """
-
-    def handle(self, request: HttpRequest, sink: Sink | None, respond: Respond) -> None:
-        """Answer a complete request by calling ``respond``, once, from any thread."""
-
-    def answer_now(self, request: HttpRequest, client: socket.socket) -> HttpResponse:
-        """Answer an inference request in this thread, which isn't the event loop's."""
-
-    def refused(self, refusal: Refusal) -> HttpResponse:
-        """The answer to a request that wasn't handled."""
-
-
-class Connections:
-    """All connections of one server: their limits and their clocks."""
-
-    def __init__(self, application: Application, limits: Limits) -> None:
-        """Serve ``application`` within ``limits``."""
-        self.application = application
-        self.limits = limits
-        self.open: set[Connection] = set()
-        self.in_flight_bytes = 0
-        self.draining = False
-        self.lanes = Lanes(application.answer_now, limits)
-
-    def sweep(self) -> None:
-        """Close every connection whose time is up; called about once a second."""
-        now = time.perf_counter()
-        for connection in [c for c in self.open if c.deadline < now]:
-            connection.time_out()
-
-    def reserve(self, size: int) -> None:
-        """Count a body that will be held in memory; raises :class:`Overloaded`."""
-        if self.in_flight_bytes + size > self.limits.max_in_flight_bytes:
-            raise Overloaded(
-                f"The agent holds {self.in_flight_bytes} bytes of other requests; "
-                "send this one again later."
-            )
-        self.in_flight_bytes += size
 
 
 class Connection(asyncio.BufferedProtocol):

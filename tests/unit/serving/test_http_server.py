@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from tierwise.serving.faults import NotFound, Refusal
+from tierwise.serving.http_connections import Connections
 from tierwise.serving.http_head import HttpRequest, HttpResponse
-from tierwise.serving.http_server import Connection, Connections
+from tierwise.serving.http_server import Connection
 from tierwise.serving.limits import Limits
 
 LIMITS = Limits(max_body_bytes=10_000, max_connections=5, max_in_flight_bytes=15_000)
