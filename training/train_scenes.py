@@ -85,7 +85,7 @@ def mean_iou(model: Path, archive: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=520)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--out", type=Path, default=Path("src/tierwise/zoo/assets"))
     options = parser.parse_args()
     fix(SEED, THREADS)
