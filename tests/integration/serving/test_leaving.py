@@ -190,3 +190,21 @@ def test_a_client_of_a_lane_that_leaves_stops_its_inference(start_agent, slow_mo
         sock.sendall(_request("slow", "rounds", FOREVER))
     with agent.client() as client:  # waits for the one slot that there is
         assert client.infer("slow", _rounds(2)).outputs["done"].tolist() == [2]
+
+
+@pytest.mark.slow
+def test_a_grpc_call_whose_deadline_has_passed_frees_its_slot(start_agent, slow_model):
+    grpc = pytest.importorskip("tritonclient.grpc", reason="pip install 'tierwise[dev]'")
+    agent = start_agent("--model", f"slow={slow_model}", "--grpc", "127.0.0.1:0")
+    with grpc.InferenceServerClient(agent.told["grpc"]) as client:
+
+        def ask(rounds: int, timeout_s: float):
+            tensor = grpc.InferInput("rounds", [1], "INT64")
+            tensor.set_data_from_numpy(np.array([rounds], np.int64))
+            return client.infer("slow", [tensor], client_timeout=timeout_s)
+
+        with pytest.raises(grpc.InferenceServerException) as caught:
+            ask(FOREVER, 0.3)
+        assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
+        # There is one slot: this would wait for ever if the other still ran.
+        assert ask(4, 20.0).as_numpy("done").tolist() == [4]
