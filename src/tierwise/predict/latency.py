@@ -224,6 +224,9 @@ class _Unseen:
         for index, trial in zip(of.tolist(), trials, strict=True):
             per_strategy.setdefault(index, []).append(trial)
         self._parts = {i: _typical_parts(of_one) for i, of_one in per_strategy.items()}
+        self._rest_s: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+        for i, parts in self._parts.items():
+            self._rest_s.setdefault(strategies[i].tiers, []).append((i, _rest_s(parts)))
         samples = [
             ComputeSample(
                 (strategies[i].variant, strategies[i].cuts, place),
@@ -259,38 +262,41 @@ class _Unseen:
     def _at_its_tiers_s(self, index: int) -> float:
         strategy = self._strategies[index]
         compute_s = self._compute.predict_s(strategy, without=index)
-        rest_s = _rest_s(
-            strategy, [(self._strategies[i], p) for i, p in self._parts.items() if i != index]
-        )
+        rest_s = self._likes_rest_s(index)
         if compute_s is None or rest_s is None or not self._traffic.known[index]:
             return float("nan")
         return compute_s + rest_s
 
+    def _likes_rest_s(self, index: int) -> float | None:
+        """The rest of strategies on the same tiers; else with the same first tier and as many."""
+        tiers = self._strategies[index].tiers
+        alike = [rest for i, rest in self._rest_s.get(tiers, ()) if i != index]
+        if not alike:
+            alike = [
+                rest
+                for others, of in self._rest_s.items()
+                if (others[0], len(others)) == (tiers[0], len(tiers))
+                for i, rest in of
+                if i != index
+            ]
+        return float(np.median(alike)) if alike else None
 
-def _rest_s(
-    strategy: Strategy, others: Sequence[tuple[Strategy, Mapping[str, float]]]
-) -> float | None:
-    """Pre- and post-processing, codec, queues, client: medians of strategies that are alike."""
-    alike = [p for s, p in others if s.tiers == strategy.tiers]
-    if not alike:
-        alike = [
-            p for s, p in others
-            if s.tiers[0] == strategy.tiers[0] and len(s.tiers) == len(strategy.tiers)
-        ]  # fmt: skip
-    sums = [
-        sum(v for k, v in parts.items() if k.partition("@")[0] not in {"compute", "transfer"})
-        for parts in alike
-    ]
-    return float(np.median(sums)) if sums else None
+
+def _rest_s(parts: Mapping[str, float]) -> float:
+    """Pre- and post-processing, codec, queues, client."""
+    return sum(v for k, v in parts.items() if k.partition("@")[0] not in {"compute", "transfer"})
 
 
 def _typical_parts(trials: Sequence[TrialResult]) -> dict[str, float]:
     """Median of every part over the trials of one strategy."""
-    keys = dict.fromkeys(key for trial in trials for key in trial.parts_s)
-    return {
-        key: float(np.median([np.median(t.parts_s[key]) for t in trials if key in t.parts_s]))
-        for key in keys
-    }
+    found: dict[str, list[float]] = {}
+    for trial in trials:
+        if trial.parts_s:
+            # One call for all parts: medians one by one took most of the time of a fit.
+            medians_s = np.median(np.stack(list(trial.parts_s.values())), axis=1)
+            for key, median_s in zip(trial.parts_s, medians_s.tolist(), strict=True):
+                found.setdefault(key, []).append(median_s)
+    return {key: float(np.median(values)) for key, values in found.items()}
 
 
 def _part_s(trial: TrialResult, name: str) -> float:
