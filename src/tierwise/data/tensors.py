@@ -12,8 +12,8 @@ from tierwise.errors import DataError
 
 LABELS = "labels"  # the array of an npz that is no input
 RANDOM_SEED = 20260127
-# heuristic: enough inputs that no two neighbouring requests are the same; memory stays small.
-RANDOM_COUNT = 16
+# heuristic: half of them suffice to search for early exits; more cost memory and say no more.
+RANDOM_COUNT = 32
 # heuristic: what image models are commonly exported for; divisible by 32, as detectors require.
 FREE_IMAGE_SIDE = 224
 FREE_LENGTH = 32  # heuristic: tokens, frames, boxes

@@ -11,10 +11,10 @@ import yaml
 
 from tierwise.deploy.bundle import PORT, Bundle, choose, make_bundle
 from tierwise.deploy.manifests import TOKEN_SECRET, compose, image, kubernetes, safe
+from tierwise.disk import writing
 from tierwise.errors import UserError
 from tierwise.recommend.recommendation import Recommendation
 from tierwise.store.artefacts import Artefacts
-from tierwise.store.disk import writing
 from tierwise.units import format_bytes, format_duration
 
 TARGETS = ("compose", "kubernetes", "files")

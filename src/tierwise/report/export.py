@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tierwise.disk import writing
 from tierwise.errors import MissingExtra, UserError
-from tierwise.store.disk import writing
 from tierwise.store.results import StudyResults, TrialResult
 
 Cell = str | int | float | None

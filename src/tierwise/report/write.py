@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tierwise.disk import writing
 from tierwise.errors import UserError
 from tierwise.recommend.recommendation import Recommendation
 from tierwise.report.figures.all import figures
@@ -11,7 +12,6 @@ from tierwise.report.images import write_images
 from tierwise.report.page import render_page
 from tierwise.report.tables import tables
 from tierwise.report.text_formats import csv_text, escape_markdown, latex_text, markdown_text
-from tierwise.store.disk import writing
 from tierwise.store.results import StudyResults
 
 

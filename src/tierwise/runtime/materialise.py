@@ -5,6 +5,8 @@ from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
+from tierwise.disk import writing
+
 # Protobuf cannot serialise more than 2 GiB; what is near it goes to a file with external data.
 _IN_MEMORY_BYTES = 1_800_000_000
 
@@ -21,7 +23,8 @@ def materialise(model: ir.Model) -> tuple[bytes | Path, TemporaryDirectory[str] 
         return model_bytes(model), None
     folder = TemporaryDirectory(prefix="tierwise-")
     path = Path(folder.name) / "model.onnx"
-    ir.save(model, path, external_data="model.data")
+    with writing(path):
+        ir.save(model, path, external_data="model.data")
     return path, folder
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 import onnxruntime as ort
 
+from tierwise.disk import check_space, scratch_folder
 from tierwise.errors import DataError, ModelError
 from tierwise.graph.analysis import Graph, name_of, numpy_dtype, static_tensors
 from tierwise.graph.load import check_operators, load_model, name_nodes
@@ -54,6 +54,7 @@ def prepare(
     Raises:
         ModelError: the model cannot be loaded or executed.
         DataError: ``feeds`` or ``shapes`` do not fit the model.
+        DiskFull: the temporary folder is full.
     """
     with progress.task("Reading the model", 3) as task:
         model = _load(source)
@@ -76,8 +77,8 @@ def _load(source: Path | str | bytes | ir.Model) -> ir.Model:
         check_operators(model)
         return model
     if isinstance(source, bytes):
-        with TemporaryDirectory(prefix="tierwise-") as folder:
-            path = Path(folder) / "model.onnx"
+        with scratch_folder() as folder:
+            path = folder / "model.onnx"
             path.write_bytes(source)
             return load_model(path)
     return load_model(source)
@@ -116,8 +117,8 @@ def _simplify(model: ir.Model, source: Path | str | bytes | ir.Model) -> ir.Mode
     if weights > _SIMPLIFY_BYTES:
         return model
     before = {(node.domain, node.op_type) for node in model.graph}
-    with TemporaryDirectory(prefix="tierwise-") as folder:
-        path = Path(folder) / "simplified.onnx"
+    with scratch_folder() as folder:
+        path = folder / "simplified.onnx"
         settings = ort.SessionOptions()
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         settings.optimized_model_filepath = str(path)
@@ -130,6 +131,9 @@ def _simplify(model: ir.Model, source: Path | str | bytes | ir.Model) -> ir.Mode
                 providers=["CPUExecutionProvider"],
             )
         except ORT_ERRORS as exc:
+            if path.exists():
+                # The model is fine, only writing it failed, and the error does not say why.
+                check_space(path, weights)
             raise ModelError(
                 f"ONNX Runtime cannot execute the model: {str(exc).strip().splitlines()[0]}",
                 hint="Export it again with operators and an opset that ONNX Runtime "

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from tierwise.disk import scratch_folder
 from tierwise.runtime.session import DEFAULT, SessionOptions, open_session
 
 _SUFFIX = "_kernel_time"
@@ -43,8 +43,8 @@ def kernel_times(
         ModelError: the model cannot be executed.
         DataError: ``feeds`` do not fit it.
     """
-    with TemporaryDirectory(prefix="tierwise-") as folder:
-        profiled = replace(options, profile_prefix=str(Path(folder) / "profile"))
+    with scratch_folder() as folder:
+        profiled = replace(options, profile_prefix=str(folder / "profile"))
         with open_session(model, profiled) as session:
             for _ in range(warm_up + runs):
                 session.run(feeds)

@@ -5,8 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from tierwise.disk import writing
 from tierwise.errors import NotAStudyError
-from tierwise.store.disk import writing
 
 _CHUNK_BYTES = 1 << 20
 

@@ -6,14 +6,18 @@ file is taken through when it is opened for writing. A file of every format is k
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from tierwise import __version__
+from tierwise.disk import disk_full, writing
 from tierwise.errors import NotAStudyError
-from tierwise.store.disk import writing
 
 FILE_NAME = "tierwise.db"
+# SQLite reports a write that the file system refused halfway as SQLITE_IOERR_WRITE or _FSYNC.
+_NO_SPACE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
 
 # One entry a format version; the first makes an empty file into format 1.
 _STEPS = (
@@ -70,6 +74,18 @@ _STEPS = (
 FORMAT = len(_STEPS)
 
 
+@contextmanager
+def writing_database(path: Path) -> Iterator[None]:
+    """:func:`~tierwise.disk.writing`, for what SQLite makes of a full disk."""
+    try:
+        with writing(path):
+            yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) in _NO_SPACE:
+            raise disk_full(path) from error
+        raise
+
+
 def create_or_open(folder: Path) -> sqlite3.Connection:
     """Open ``folder``'s database for writing, made or brought to the newest format as needed.
 
@@ -78,7 +94,7 @@ def create_or_open(folder: Path) -> sqlite3.Connection:
         DiskFull: no space is left.
     """
     path = folder / FILE_NAME
-    with writing(path):
+    with writing_database(path):
         connection = _connect(path, f"file:{quote(str(path))}?mode=rwc")
         try:
             connection.execute("PRAGMA journal_mode = WAL")

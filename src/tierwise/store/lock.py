@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Self
 
+from tierwise.disk import writing
 from tierwise.errors import UserError
-from tierwise.store.disk import writing
 
 
 class StudyLock:

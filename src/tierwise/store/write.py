@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 
+from tierwise.disk import writing
 from tierwise.errors import NotAStudyError
 from tierwise.measure.sample import Block, Sample
 from tierwise.operators.strategy import Strategy
@@ -23,8 +24,7 @@ from tierwise.store.codec import (
     load_block,
     load_sample,
 )
-from tierwise.store.database import FILE_NAME, create_or_open
-from tierwise.store.disk import writing
+from tierwise.store.database import FILE_NAME, create_or_open, writing_database
 from tierwise.store.lock import StudyLock
 from tierwise.store.read import results_of
 from tierwise.store.results import (
@@ -348,7 +348,7 @@ class StudyStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with writing(self._path):
+        with writing_database(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield

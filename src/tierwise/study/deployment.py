@@ -14,7 +14,8 @@ from tierwise.study.segments import Segment, postprocess_for
 from tierwise.tiers.running import RunningTopology
 from tierwise.tiers.topology import Topology
 
-# An agent of a small share of a core imports ONNX Runtime for some seconds; measured 4 s at 0.25.
+# heuristic: an agent with a small share of a core needs seconds to import ONNX Runtime; one that
+# has not answered after a minute will not.
 _READY_S = 60.0
 
 

@@ -19,8 +19,9 @@ from tierwise.units import format_bytes
 # heuristic: enough to notice a wrong cut, layout or encoding, which are wrong for every input.
 _COMPARED_INPUTS = 3
 # Graph optimisations differ between a whole model and its segments. In float they move results by
-# a few units in the last place; where integers are rounded, by a step of the scale. Relative to
-# the output's largest value; heuristic: 10 times what was seen on ResNets and a segmentation net.
+# a few units in the last place; where integers are rounded, by a step of the scale. heuristic, as
+# shares of the output's largest value: 1e-3 is 2^13 units of float32's last place, 5e-2 is six
+# steps of int8; a wrong cut, layout or encoding is off by the size of the output itself.
 _FLOAT_TOLERANCE, _INT8_TOLERANCE = 1e-3, 5e-2
 # heuristic: class maps flip where two classes are nearly equal.
 _EQUAL_SHARE = 0.99

@@ -5,8 +5,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tierwise.disk import writing
 from tierwise.progress import SILENT, Progress
-from tierwise.store.disk import writing
 from tierwise.store.results import StudyResults, TrialState
 from tierwise.store.write import StudyStore
 from tierwise.study.file import StudyFile

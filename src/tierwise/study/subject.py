@@ -62,10 +62,15 @@ def open_subject(study: StudyFile, base_dir: Path, progress: Progress = SILENT) 
     with open_session(path) as session:
         inputs = session.inputs
     dataset = open_dataset(_with_sizes(study.data, inputs, path, progress), inputs, base_dir)
+    calibration, evaluation = study.quality.calibration, study.quality.evaluation
+    if dataset.random:
+        # Random inputs back no figure of quality, so operators get as many as there are to judge.
+        half = len(dataset) // 2
+        calibration, evaluation = min(calibration, half), min(evaluation, half)
     split = split_indices(
         len(dataset),
-        study.quality.calibration,
-        study.quality.evaluation,
+        calibration,
+        evaluation,
         study.measure.seed,
         dataset.labels,
     )

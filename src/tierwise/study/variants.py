@@ -10,7 +10,8 @@ import numpy as np
 from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.errors import StudyFileError
 from tierwise.graph.analysis import Graph
-from tierwise.operators.early_exit import EarlyExitOptions, early_exit
+from tierwise.graph.blocks import exit_candidates
+from tierwise.operators.early_exit import LEAST_SEARCH_INPUTS, EarlyExitOptions, early_exit
 from tierwise.operators.quantize import RECIPES, Recipe, quantize
 from tierwise.operators.strategy import Operator
 from tierwise.operators.variant import Variant
@@ -57,7 +58,8 @@ def build_variants(
 ) -> dict[Operator, StoredVariant]:
     """Every variant that the study needs, by operator; a variant that cannot be is left out.
 
-    Without a block that can be skipped there is no E and no QE; a warning in the store says so.
+    Without a block that can be skipped, or inputs to choose one by, there is no E and no QE; a
+    warning in the store says so.
 
     Raises:
         UserError: an operator's options do not fit the model (tensors to exit between, a recipe).
@@ -78,10 +80,10 @@ def build_variants(
         source = stored[Operator.E].graph if operator is Operator.QE else subject.graph
         started_s = time.monotonic()
         variant = builder.build(operator, source)
-        if variant is None:
-            store.set_warnings([WarningKind.NO_EXITS], [_NO_EXITS])
+        if isinstance(variant, ResultWarning):
+            store.set_warnings([variant.kind], [variant])
             store.set_done("no exits")
-            progress.say("E: the model has no repeated block that can be skipped.")
+            progress.say(f"{operator.value}: left out. {variant.evidence}")
             continue
         stored[operator] = _keep(operator, variant, store, subject)
         took = format_duration(time.monotonic() - started_s)
@@ -102,23 +104,29 @@ _NO_EXITS = ResultWarning(
 )
 
 
+def _too_few_to_search(inputs: int) -> ResultWarning:
+    return ResultWarning(
+        WarningKind.NO_EXITS,
+        "E",
+        f"The search for blocks to skip needs {LEAST_SEARCH_INPUTS} calibration inputs, and there "
+        f"are {inputs}.",
+        f"Give `quality: {{calibration: {LEAST_SEARCH_INPUTS}}}` or more, add inputs, or set "
+        "`operators: {early_exit: {rule: last-two}}`.",
+    )
+
+
 @dataclass(frozen=True)
 class _Builder:
     study: StudyFile
     subject: Subject
     progress: Progress
 
-    def build(self, operator: Operator, source: Graph) -> Variant | None:
+    def build(self, operator: Operator, source: Graph) -> Variant | ResultWarning:
+        """The variant, or why there is none."""
         if operator is Operator.I:
             return Variant("I", source)
         if operator is Operator.E:
-            found = early_exit(
-                source,
-                list(self._feeds()),
-                exit_options(self.study.operators, self.study.measure.seed),
-                progress=self.progress,
-            )
-            return found[0] if found else None
+            return self._early_exit(source)
         options = self.study.operators.quantize
         return quantize(
             source,
@@ -131,6 +139,15 @@ class _Builder:
             name=operator.value,
             progress=self.progress,
         )
+
+    def _early_exit(self, source: Graph) -> Variant | ResultWarning:
+        options = exit_options(self.study.operators, self.study.measure.seed)
+        searches = options.rule == "search" and not options.exits
+        inputs = len(self.subject.calibration)
+        if searches and inputs < LEAST_SEARCH_INPUTS and exit_candidates(source):
+            return _too_few_to_search(inputs)
+        found = early_exit(source, list(self._feeds()), options, progress=self.progress)
+        return found[0] if found else _NO_EXITS
 
     def _feeds(self) -> Iterator[dict[str, np.ndarray]]:
         data = self.subject.calibration

@@ -11,9 +11,9 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from tierwise.disk import writing
 from tierwise.errors import UserError
 from tierwise.progress import SILENT, Progress
-from tierwise.store.disk import writing
 
 _ASSETS = files("tierwise.zoo") / "assets"
 

@@ -1,5 +1,9 @@
 """Early exit without training: skip repeated blocks, and make up for them in closed form."""
 
-from tierwise.operators.early_exit.operator import EarlyExitOptions, early_exit
+from tierwise.operators.early_exit.operator import (
+    LEAST_SEARCH_INPUTS,
+    EarlyExitOptions,
+    early_exit,
+)
 
-__all__ = ["EarlyExitOptions", "early_exit"]
+__all__ = ["LEAST_SEARCH_INPUTS", "EarlyExitOptions", "early_exit"]

@@ -24,6 +24,8 @@ from tierwise.runtime.session import SessionOptions
 _SEARCH_INPUTS = 32
 # Below this the control and the compensation have nothing to be compared on.
 _LEAST_INPUTS = 8
+# One half fits, the other judges.
+LEAST_SEARCH_INPUTS = 2 * _LEAST_INPUTS
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,12 @@ class _Bench:
 
     def search(self) -> list[_Choice]:
         """The best set of blocks for every share to save."""
-        if len(self.fit) < _LEAST_INPUTS:
+        if self.inputs < LEAST_SEARCH_INPUTS:
             raise DataError(
-                f"The search for early exits needs {2 * _LEAST_INPUTS} calibration inputs, but "
+                f"The search for early exits needs {LEAST_SEARCH_INPUTS} calibration inputs, but "
                 f"there are {self.inputs}.",
                 hint="Give more calibration data, or `rule: last-two`.",
-                needed=2 * _LEAST_INPUTS,
+                needed=LEAST_SEARCH_INPUTS,
                 got=self.inputs,
             )
         inputs = self.fit[:_SEARCH_INPUTS]

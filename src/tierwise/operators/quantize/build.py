@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from onnxruntime.quantization.quant_utils import (
     save_and_reload_model_with_shape_infer,
 )
 
+from tierwise.disk import writing
 from tierwise.errors import ModelError, TierwiseError
 from tierwise.graph.analysis import Graph, name_of
 from tierwise.operators.quantize.calibrate import QUANTIZABLE_OPS, Calibrator, Feeds
@@ -66,7 +69,8 @@ class Builder:
             next(o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"})
         )
         try:
-            self._proto = save_and_reload_model_with_shape_infer(proto)
+            with writing(Path(gettempdir())):
+                self._proto = save_and_reload_model_with_shape_infer(proto)
         except _QUANTIZER_ERRORS as exc:
             raise CannotQuantize(f"its shapes cannot be inferred: {exc}") from exc
         self._calibrator = Calibrator(self._proto, feeds)

@@ -3,8 +3,6 @@
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -16,6 +14,7 @@ from onnxruntime.quantization.calibrate import (
 )
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
+from tierwise.disk import scratch_folder
 from tierwise.operators.quantize.recipe import Calibration
 
 Feeds = Mapping[str, np.ndarray]
@@ -52,13 +51,13 @@ class Calibrator:
 
     def _calibrate(self, method: Calibration) -> TensorsData:
         options = {"percentile": _PERCENTILE} if method is Calibration.PERCENTILE else {}
-        with TemporaryDirectory(prefix="tierwise-") as folder:
-            path = Path(folder) / "model.onnx"
+        with scratch_folder() as folder:
+            path = folder / "model.onnx"
             onnx.save_model(self._model, path)
             calibrator = create_calibrator(
                 path,
                 QUANTIZABLE_OPS,
-                str(Path(folder) / "augmented.onnx"),
+                str(folder / "augmented.onnx"),
                 _METHODS[method],
                 extra_options=options,
             )

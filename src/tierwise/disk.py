@@ -2,20 +2,17 @@
 
 import errno
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 
 from tierwise.errors import DiskFull
 from tierwise.units import format_bytes
 
+_CHUNK_BYTES = 1 << 20
 # EFBIG is how a file size limit (`ulimit -f`) and some network file systems say it.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# SQLite reports a write that the file system refused halfway as SQLITE_IOERR_WRITE or _FSYNC.
-_SQLITE_NO_SPACE = frozenset(
-    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC}
-)
 
 
 @contextmanager
@@ -25,15 +22,31 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise _full(path) from error
-        raise
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) in _SQLITE_NO_SPACE:
-            raise _full(path) from error
+            raise disk_full(path) from error
         raise
 
 
-def _full(path: Path) -> DiskFull:
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder; a full temporary disk is :class:`DiskFull` while it is in use."""
+    with writing(Path(gettempdir())), TemporaryDirectory(prefix="tierwise-") as folder:
+        yield Path(folder)
+
+
+def check_space(path: Path, size_bytes: int) -> None:
+    """Raise :class:`DiskFull` where a file of that size cannot be written to ``path``.
+
+    For libraries that fail on a full disk without saying so: it is tried, because quotas and file
+    size limits are in no figure of free space. What was in the file is lost.
+    """
+    chunk = bytes(_CHUNK_BYTES)
+    with writing(path), path.open("wb") as file:
+        for start in range(0, size_bytes, _CHUNK_BYTES):
+            file.write(chunk[: size_bytes - start])
+
+
+def disk_full(path: Path) -> DiskFull:
+    """The error for ``path``, with how much is free there."""
     folder = next(parent for parent in (path, *path.parents) if parent.is_dir())
     free = os.statvfs(folder)
     return DiskFull(
