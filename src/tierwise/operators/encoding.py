@@ -24,8 +24,7 @@ _TEXT = re.compile(
     r"(?P<kind>none|fp16|int8)(?:\((?P<scale>[^,()]+),(?P<zero>\d{1,3})\))?(?P<zlib>\+zlib)?"
 )
 _FP16_MAX = float(np.finfo(np.float16).max)
-# Level 1: on activations, level 6 takes about 4 x as long for 2-4% fewer bytes
-# (`python benchmarks/boundary_encodings.py`).
+# heuristic: the fastest level; what a tier saves on the wire it must not lose in encoding.
 _ZLIB_LEVEL = 1
 _FIT_VALUES = 65_536  # heuristic: enough values that the error over them is that over all
 _FIT_STEPS = 16

@@ -86,7 +86,8 @@ _U8, _S8 = Integer.UINT8, Integer.INT8
 # Measured on a residual CNN, one thread, AVX2 without VNNI, latency against fp32
 # (`python benchmarks/quantize_recipes.py` prints it for the machine at hand): uint8/int8 0.6 in
 # both layouts, uint8/uint8 0.9, QDQ int8/int8 1.4, QOperator int8/int8 3.5. The slow ones
-# stay in the list because they are the fast ones elsewhere: Arm's kernels prefer int8/int8.
+# stay in the list because another instruction set may turn the order round: only a measurement
+# on the tier decides.
 RECIPES: tuple[Recipe, ...] = (
     Recipe(),
     Recipe(reduce_range=True),
