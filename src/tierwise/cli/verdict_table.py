@@ -68,12 +68,13 @@ def strategy_table(
     recommendation: Recommendation, verdict: ConditionVerdict, width: int = 80
 ) -> Table:
     """Every strategy under one condition, fastest first."""
-    wide = width >= 100
+    # 120 columns hold the cut's name as well; in between, the bars take what is left.
+    wide = width >= 116
     asked = not recommendation.requirement.empty
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bright_black", pad_edge=False)
     table.add_column("", no_wrap=True, width=2)
     table.add_column("where", no_wrap=True)
-    table.add_column("what", no_wrap=True, max_width=34 if wide else 10, overflow="ellipsis")
+    table.add_column("what", no_wrap=True, max_width=26 if wide else 10, overflow="ellipsis")
     table.add_column("p50 ms", justify="right", no_wrap=True)
     table.add_column("p95 ms", justify="right", no_wrap=True)
     table.add_column(_metric(verdict), justify="right", no_wrap=True)
@@ -83,7 +84,7 @@ def strategy_table(
     numbered = [a.latency.p50_s for a in verdict.strategies if a.latency is not None]
     full_s = min(max(numbered), _FULL_BAR * min(numbered)) if numbered else 1.0
     decimals = _decimals(numbered)
-    cells = 34 if wide else 15
+    cells = 30 if wide else min(15 + max(width - 80, 0), 34)
     table.add_column("breakdown", no_wrap=True, width=cells, overflow="ellipsis")
     for assessment in verdict.strategies:
         cut = "".join(f"@{cut}" for cut in assessment.trial.strategy.cuts) if wide else ""
