@@ -6,8 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-# Rows that sum to one within this are probabilities already. float32 softmax over 1,000 classes
-# stays within 1e-5; heuristic: ten times that, for models that round on the way.
+# heuristic: rows that sum to one within this are probabilities already.
 _SUMS_TO_ONE = 1e-4
 
 

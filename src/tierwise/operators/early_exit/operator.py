@@ -19,8 +19,7 @@ from tierwise.progress import SILENT, Progress
 from tierwise.runtime.prepare import prepare
 from tierwise.runtime.session import SessionOptions
 
-# The search ranks sets, it doesn't report them, so it needs fewer inputs than the refit: on a
-# residual CNN with 24 candidates 32 inputs chose the same first three blocks as 128 did.
+# heuristic: the search ranks sets, it doesn't report them, so it needs fewer inputs than the refit.
 _SEARCH_INPUTS = 32
 # Below this the control and the compensation have nothing to be compared on.
 _LEAST_INPUTS = 8

@@ -19,11 +19,10 @@ Feeds = Mapping[str, np.ndarray]
 # From "hardly hold back" to "hardly move", chosen anew for every layer on rows that it wasn't
 # fitted on, so the grid only has to cover the range.
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-# heuristic: this many rows for every feature make the normal equations well determined while a
-# 3x3 convolution over 128 channels still takes under a second.
+# heuristic: this many rows for every feature make the normal equations well determined.
 _ROWS_PER_FEATURE = 12
 _MOST_FEATURES = 2400
-# heuristic: more inputs than this lower the loss less than they cost time.
+# heuristic: bounds on the time that a refit takes.
 _FIT_INPUTS = 128
 _HELD_OUT_INPUTS = 64
 
