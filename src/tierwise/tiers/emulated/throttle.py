@@ -2,9 +2,9 @@
 
 The kernel's own quota cannot do it for short work: its smallest allowance is 1 ms, it is taken
 back at the scheduler's tick (4 ms at 250 Hz), and each idle moment grants a new one, so 5 ms of
-work at a share of 0.25 ran at 0.40 (docs/design.md, Decisions). Here the processes' CPU clock,
-which counts nanoseconds, is read every few hundred microseconds; who is overdrawn gets SIGSTOP
-until the debt is paid. Late wake-ups only move the debt, they don't forgive it.
+work at a share of 0.25 ran at 0.38 to 0.40 (docs/design.md, Decisions). Here the CPU clock of
+the processes, which counts nanoseconds, is read every few hundred microseconds; who is overdrawn
+gets SIGSTOP until the debt is paid. Late wake-ups only move the debt, they don't forgive it.
 """
 
 import os
@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from tierwise.tiers.emulated.channel import Channel
 from tierwise.tiers.emulated.linux import cpu_seconds, wake_on_time
 
-# Time between two looks at a tier that computes. Measured with 0.2, 0.4 and 0.8 ms at shares of
-# 0.25 and 0.5: 5 ms of work ran at 0.25/0.48, 0.25/0.49 and 0.28/0.51 of a core's speed; the loop
-# took 18%, 10% and 5% of the other core while it ran.
+# Time between two looks at a tier that computes. A prototype of this loop, with 0.2, 0.4 and 0.8 ms
+# at shares of 0.25 and 0.5: 5 ms of work ran at 0.25/0.48, 0.25/0.49 and 0.28/0.51 of a core's
+# speed, and the loop took 18%, 10% and 5% of the other core. This loop gets less: docs/design.md.
 _LOOK_S = 0.00025
 # A tier that computes nothing is looked at less often; what it then overdraws is paid back.
 _IDLE_LOOK_S = 0.001
