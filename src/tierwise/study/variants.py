@@ -21,7 +21,8 @@ from tierwise.runtime.materialise import model_bytes
 from tierwise.runtime.prepare import prepare
 from tierwise.store.results import VariantRecord
 from tierwise.store.write import StudyStore
-from tierwise.study.file import OperatorsSpec, StudyFile
+from tierwise.study.file import StudyFile
+from tierwise.study.sections.operators import OperatorsSpec
 from tierwise.study.subject import Subject
 from tierwise.units import format_duration
 

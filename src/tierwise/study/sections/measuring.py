@@ -1,0 +1,81 @@
+"""`measure` and `quality`: how latency and model performance are measured."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tierwise.measure.plan import MeasurePlan
+from tierwise.study.sections.base import Duration, Section
+from tierwise.units import parse_duration_s
+
+
+class MeasureSpec(Section):
+    """How latency is measured."""
+
+    samples: int = Field(
+        default=30,
+        ge=1,
+        le=100_000,
+        description="Timed requests of each strategy under each network condition. "
+        "90 or more back a p95 with 99% confidence.",
+    )
+    max_samples: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Go on beyond `samples`, up to this many, until `precision` is reached.",
+    )
+    precision: float = Field(
+        default=0.02,
+        gt=0,
+        lt=1,
+        description="With `max_samples`: stop when the 95% interval of every median is at most "
+        "this wide, relative to the median.",
+    )
+    budget: Duration | None = Field(
+        default=None,
+        description="Stop a network condition after this time, such as 10min, with what there is.",
+    )
+    inputs: int = Field(
+        default=50, ge=1, description="The most different inputs that timed requests carry."
+    )
+    seed: int = Field(
+        default=0, ge=0, description="Seed of every random choice: inputs, order, split."
+    )
+    backend: Literal["auto", "root", "userns", "userspace"] = Field(
+        default="auto",
+        description="How links are emulated: kernel namespaces as `root` or in a user namespace "
+        "(`userns`), or a relay in `userspace`; `auto`: the best that this machine allows.",
+    )
+
+    @model_validator(mode="after")
+    def _most_is_not_less(self) -> Self:
+        if self.max_samples is not None and self.max_samples < self.samples:
+            raise ValueError(
+                f"`max_samples` is {self.max_samples}, less than `samples` ({self.samples})."
+            )
+        return self
+
+    def plan(self) -> MeasurePlan:
+        """The same as the measuring room has it."""
+        return MeasurePlan(
+            min_blocks=self.samples,
+            max_blocks=self.max_samples or self.samples,
+            target_relative_width=self.precision,
+            budget_s=None if self.budget is None else parse_duration_s(self.budget),
+            seed_inputs=self.seed,
+            seed_order=self.seed + 1,
+        )
+
+
+class QualitySpec(Section):
+    """How model performance is measured."""
+
+    calibration: int = Field(
+        default=128,
+        ge=1,
+        description="Inputs that quantization and early exit may look at; never evaluated on.",
+    )
+    evaluation: int = Field(
+        default=500, ge=1, description="The most inputs that variants are evaluated on."
+    )

@@ -1,0 +1,94 @@
+"""`operators`: which to try, and how each of them works."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from tierwise.operators.strategy import Operator
+from tierwise.study.sections.base import Duration, Section, or_number, text
+from tierwise.units import parse_duration_s
+
+
+class QuantizeOptions(Section):
+    """How Q, QE, QP and QEP are quantized."""
+
+    recipe: str = Field(
+        default="auto",
+        description="Quantization recipe by name, or `auto`: the best of those measured here.",
+    )
+    max_loss: float = Field(
+        default=1.0,
+        ge=0,
+        description="Points of quality that quantization may lose; nodes that cost more stay in "
+        "float.",
+    )
+    budget: Duration = Field(
+        default="20s", description="Time for trying recipes, for each quantized variant."
+    )
+
+    @property
+    def budget_s(self) -> float:
+        """The budget in seconds."""
+        return parse_duration_s(self.budget)
+
+
+class EarlyExitOptions(Section):
+    """Which blocks E, QE, EP and QEP skip. At most one of the ways."""
+
+    from_: str | None = Field(
+        default=None, alias="from", description="Tensor after which blocks are skipped, by name."
+    )
+    to: str | None = Field(
+        default=None, description="Tensor of the same shape at which the model goes on, by name."
+    )
+    save: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of the multiply-accumulates to save; the blocks that cost the least "
+        "fidelity are searched. This is the default, with 0.15.",
+    )
+    rule: Literal["last-two"] | None = Field(
+        default=None, description="`last-two`: the study's own rule, the last two skippable blocks."
+    )
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.from_ is None) != (self.to is None):
+            raise ValueError("`from` and `to` come together: name both tensors.")
+        ways = [self.from_ is not None, self.save is not None, self.rule is not None]
+        if sum(ways) > 1:
+            raise ValueError("Choose one of `from`/`to`, `save` and `rule`.")
+        return self
+
+
+class PartitionOptions(Section):
+    """Where P, QP, EP and QEP are cut."""
+
+    cut: Annotated[str, BeforeValidator(text)] = Field(
+        default="auto",
+        json_schema_extra=or_number,
+        description="`auto`: the best predicted cut for each pair of tiers; or a cut's id or "
+        "tensor (see `tierwise inspect --cuts`); or 0.5: the cut nearest to half of the work.",
+    )
+
+
+class OperatorsSpec(Section):
+    """The operators to try, and their options."""
+
+    use: list[Operator] = Field(
+        default=list(Operator),
+        min_length=1,
+        description="Which operators: I (identity), Q (quantize), E (early exit), P (partition) "
+        "and the hybrids QE, QP, EP, QEP. I is always measured: losses are counted against it.",
+    )
+    quantize: QuantizeOptions = Field(default=QuantizeOptions(), description="Options of Q.")
+    early_exit: EarlyExitOptions = Field(default=EarlyExitOptions(), description="Options of E.")
+    partition: PartitionOptions = Field(default=PartitionOptions(), description="Options of P.")
+
+    @property
+    def chosen(self) -> tuple[Operator, ...]:
+        """The operators without repetition, in the study's order, identity always among them."""
+        return tuple(op for op in Operator if op in self.use or op is Operator.I)

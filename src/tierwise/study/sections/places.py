@@ -1,0 +1,90 @@
+"""`tiers` and `links`: the places that compute, and the networks between them."""
+
+from itertools import product
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from tierwise.study.sections.base import Bandwidth, Duration, Section, Size, listed, or_one
+from tierwise.tiers.topology import LinkShape
+from tierwise.units import parse_bandwidth_bit_per_s, parse_duration_s
+
+
+class TierSpec(Section):
+    """One place that computes."""
+
+    cpus: float | None = Field(
+        default=None,
+        gt=0,
+        le=256,
+        description="CPU share in cores of this machine (0.25: a quarter of one core). "
+        "Left out: not limited. Only for emulated tiers.",
+    )
+    memory: Size | None = Field(
+        default=None,
+        description="The most memory the tier's process may hold, such as 512MiB. "
+        "Left out: not limited.",
+    )
+    threads: int = Field(
+        default=1, ge=1, le=256, description="Threads of one inference inside an operator."
+    )
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/\s]+$",
+        description="Address of an agent that already runs on a real machine "
+        "(`tierwise serve`), such as http://10.0.0.7:8080. Left out: emulated on this machine.",
+    )
+    token_env: str | None = Field(
+        default=None,
+        description="Name of the environment variable that holds the real agent's token.",
+    )
+
+    @model_validator(mode="after")
+    def _real_tiers_have_no_share(self) -> Self:
+        if self.url is not None and (self.cpus is not None or self.memory is not None):
+            raise ValueError(
+                "A tier with `url` is a real machine: `cpus` and `memory` can only be set where "
+                "the tier is emulated. Remove them, or remove `url`."
+            )
+        if self.token_env is not None and self.url is None:
+            raise ValueError("`token_env` belongs to a real tier: add its `url`.")
+        return self
+
+
+class LinkSpec(Section):
+    """The network between two neighbouring tiers, the same in both directions."""
+
+    bandwidth: Annotated[list[Bandwidth], BeforeValidator(listed)] = Field(
+        default=["unlimited"],
+        min_length=1,
+        json_schema_extra=or_one,
+        description="Rate of each direction, such as 10Mbit; a list is swept: every value is "
+        "measured with every value of the other links. `unlimited`: not shaped.",
+    )
+    rtt: Annotated[list[Duration], BeforeValidator(listed)] = Field(
+        default=["0ms"],
+        min_length=1,
+        json_schema_extra=or_one,
+        description="Round-trip time that the link adds, such as 20ms; a list is swept.",
+    )
+    jitter: Duration = Field(
+        default="0ms",
+        description="Standard deviation of the one-way delay (needs the kernel's netem).",
+    )
+    loss: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of packets lost, 0 to 1 (needs netem)."
+    )
+
+    def shapes(self) -> tuple[LinkShape, ...]:
+        """Every combination of the lists, in their order."""
+        return tuple(
+            LinkShape(
+                bandwidth_bit_per_s=(
+                    None if rate == "unlimited" else parse_bandwidth_bit_per_s(rate)
+                ),
+                rtt_s=parse_duration_s(rtt),
+                jitter_s=parse_duration_s(self.jitter),
+                loss=self.loss,
+            )
+            for rate, rtt in product(self.bandwidth, self.rtt)
+        )
