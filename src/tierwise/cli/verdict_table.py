@@ -7,6 +7,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tierwise.recommend.footprint import (
+    cold_start_text,
+    energy_text,
+    memory_text,
+    wire_text,
+)
 from tierwise.recommend.outlook import Outlook
 from tierwise.recommend.parts import PartGroup, by_group
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
@@ -42,7 +48,7 @@ def verdict_view(
         for verdict in verdicts:
             title = under(verdict.condition).removeprefix("at ")
             shown += [Text(title, style="bold"), strategy_table(recommendation, verdict, width)]
-            shown += [*_reasons(verdict), ""]
+            shown += [*_reasons(verdict), *_footprint(recommendation, verdict), ""]
         shown.append(_legend(recommendation))
         text = text or recommendation.verdict
     else:
@@ -110,6 +116,20 @@ def _reasons(verdict: ConditionVerdict) -> Iterable[Text]:
             by_reason.setdefault(key, []).append(assessment.id)
     for reason, ids in by_reason.items():
         yield Text(f"{', '.join(ids)} {reason}", _STATE_STYLE)
+
+
+def _footprint(recommendation: Recommendation, verdict: ConditionVerdict) -> Iterable[Text]:
+    """What the recommended strategy takes besides time; of the others `--json` tells."""
+    choice = verdict.choice
+    if choice is None or not choice.measured:
+        return
+    trial = choice.trial
+    yield Text(
+        f"{choice.id}: cold start {cold_start_text(trial)}; memory {memory_text(trial)}; "
+        f"bytes on links: {wire_text(trial)}; "
+        f"energy a request: {energy_text(recommendation.results, trial)}.",
+        _STATE_STYLE,
+    )
 
 
 def _what(assessment: Assessment) -> str:

@@ -54,6 +54,52 @@ class MachineState:
         return tuple(found)
 
 
+class EnergyMeter:
+    """Called, gives the energy that the CPU packages used since its last call, in joules.
+
+    All of it: of every process, and of idling. The counters (RAPL) move about once a millisecond.
+    ``None`` where the machine has none, or does not let this user read them.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        """Read the counters under ``root``."""
+        # Packages only: their domains (core, uncore) are counted in them.
+        self._files = [
+            path
+            for path in sorted((root / "sys/class/powercap").glob("intel-rapl:*/energy_uj"))
+            if re.fullmatch(r"intel-rapl:\d+", path.parent.name)
+        ]
+        self._last_uj = self._read()
+        if len(self._last_uj) < len(self._files):
+            self._files = []
+
+    @property
+    def source(self) -> str:
+        """What is read, in words; that nothing can be where there is nothing to read."""
+        if not self._files:
+            return "not available here: no readable RAPL counters"
+        return f"RAPL, {len(self._files)} CPU package{'s' if len(self._files) > 1 else ''}"
+
+    def __call__(self) -> float | None:
+        """Joules since the last call."""
+        if not self._files:
+            return None
+        before_uj, after_uj = self._last_uj, self._read()
+        self._last_uj = after_uj
+        if after_uj.keys() != before_uj.keys():
+            return None
+        used_uj = 0
+        for path, value in after_uj.items():
+            step = value - before_uj[path]
+            if step < 0:  # the counter wrapped
+                step += int(_text(path.with_name("max_energy_range_uj")) or 0)
+            used_uj += step
+        return used_uj / 1e6
+
+    def _read(self) -> dict[Path, int]:
+        return {path: int(text) for path in self._files if (text := _text(path))}
+
+
 @dataclass(frozen=True)
 class _Counters:
     """What only counts up; a stretch's value is the difference of two readings."""
@@ -61,7 +107,6 @@ class _Counters:
     steal_ticks: int | None
     all_ticks: int | None
     throttled: int | None
-    energy_uj: dict[Path, int]
 
 
 class MachineWatch:
@@ -73,12 +118,7 @@ class MachineWatch:
         cpus = root / "sys/devices/system/cpu"
         self._throttle_files = sorted(cpus.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
         self._frequency_files = sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
-        # Packages only: their domains (core, uncore) are counted in them.
-        self._energy_files = [
-            path
-            for path in sorted((root / "sys/class/powercap").glob("intel-rapl:*/energy_uj"))
-            if re.fullmatch(r"intel-rapl:\d+", path.parent.name)
-        ]
+        self._energy = EnergyMeter(root)
         self._last = self._read()
 
     def __call__(self) -> MachineState:
@@ -92,7 +132,7 @@ class MachineWatch:
             throttled=None
             if before.throttled is None or after.throttled is None
             else after.throttled - before.throttled,
-            energy_j=_energy_j(before, after),
+            energy_j=self._energy(),
         )
 
     def _read(self) -> _Counters:
@@ -106,7 +146,6 @@ class MachineWatch:
             steal_ticks=ticks[7] if len(ticks) == 8 else None,
             all_ticks=sum(ticks) if len(ticks) == 8 else None,
             throttled=sum(throttled) if throttled else None,
-            energy_uj={path: int(text) for path in self._energy_files if (text := _text(path))},
         )
 
     def _load(self) -> float | None:
@@ -130,18 +169,6 @@ def _steal_share(before: _Counters, after: _Counters) -> float | None:
         return None
     ticks = after.all_ticks - before.all_ticks
     return (after.steal_ticks - before.steal_ticks) / ticks if ticks > 0 else 0.0
-
-
-def _energy_j(before: _Counters, after: _Counters) -> float | None:
-    used_uj = 0
-    if not after.energy_uj or after.energy_uj.keys() != before.energy_uj.keys():
-        return None
-    for path, value in after.energy_uj.items():
-        step = value - before.energy_uj[path]
-        if step < 0:  # the counter wrapped
-            step += int(_text(path.with_name("max_energy_range_uj")) or 0)
-        used_uj += step
-    return used_uj / 1e6
 
 
 def _text(path: Path) -> str | None:

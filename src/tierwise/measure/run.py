@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from tierwise.errors import TierFault, UserError
 from tierwise.measure.clock import Clock, SystemClock
-from tierwise.measure.machine import MachineState, MachineWatch
+from tierwise.measure.machine import EnergyMeter, MachineState, MachineWatch
 from tierwise.measure.outcome import MeasureOutcome, StopReason
 from tierwise.measure.plan import MeasurePlan
 from tierwise.measure.precision import Precision
@@ -34,6 +34,7 @@ def run_blocks(
     trial_id: Callable[[T], str] = str,
     recover: Callable[[T, TierFault], bool] | None = None,
     watch: Callable[[], MachineState] | None = None,
+    energy: Callable[[], float | None] | None = None,
     clock: Clock | None = None,
     pool: Executor | None = None,
     progress: Progress = SILENT,
@@ -57,6 +58,7 @@ def run_blocks(
         recover: Called after a failed request; may bring a tier up again. Returns whether sessions
             were opened anew: then everything warms up again and the block starts over.
         watch: Gives the machine's condition since its last call; by default this machine's.
+        energy: Gives the joules used since its last call; by default by this machine.
         clock: Where time comes from.
         pool: Sends under Poisson arrivals; by default as many threads as a burst has requests.
         progress: Told of every block.
@@ -82,6 +84,7 @@ def run_blocks(
             clock=clock,
             pool=pool,
             origin_s=clock.now_s() - sum(block.duration_s for block in done),
+            energy=energy or EnergyMeter(),
         )
         run = _Run(visitor, n_inputs=n_inputs, done=done, watch=watch or MachineWatch())
         with progress.task("blocks", plan.max_blocks) as task:

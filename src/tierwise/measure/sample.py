@@ -35,6 +35,8 @@ class Sample:
         wire_bytes: Bytes that crossed each link, by link name.
         started_at_s: When it was sent, in seconds after the measurement's start.
         late: Whether it was sent after its scheduled moment (Poisson arrivals only).
+        energy_j: What the machine's CPU packages used meanwhile, in joules; ``None`` where it has
+            no counters, and under Poisson arrivals, where requests overlap.
     """
 
     trial: str
@@ -45,6 +47,7 @@ class Sample:
     wire_bytes: Mapping[str, int]
     started_at_s: float
     late: bool = False
+    energy_j: float | None = None
 
 
 @dataclass(frozen=True)

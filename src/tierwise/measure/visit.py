@@ -41,6 +41,7 @@ class Visitor(Generic[T]):
         clock: Where time comes from.
         pool: Runs the requests of an open loop.
         origin_s: The moment of ``clock`` that samples count from.
+        energy: Joules that the machine used since its last call; ``None``: it does not tell.
     """
 
     trials: Mapping[str, T]
@@ -50,6 +51,7 @@ class Visitor(Generic[T]):
     clock: Clock
     pool: Executor | None
     origin_s: float
+    energy: Callable[[], float | None] = lambda: None
 
     def visit(self, name: str, block: int, input_index: int) -> Visit:
         """Send until one attempt is answered in full, or all have failed."""
@@ -68,7 +70,9 @@ class Visitor(Generic[T]):
     def _send_all(self, name: str, block: int, input_index: int) -> tuple[Sample, ...]:
         trial = self.trials[name]
 
-        def sample(timing: Timing, sent_s: float, *, late: bool = False) -> Sample:
+        def sample(
+            timing: Timing, sent_s: float, *, late: bool = False, energy_j: float | None = None
+        ) -> Sample:
             return Sample(
                 trial=name,
                 block=block,
@@ -78,13 +82,16 @@ class Visitor(Generic[T]):
                 wire_bytes=timing.wire_bytes,
                 started_at_s=sent_s - self.origin_s,
                 late=late,
+                energy_j=energy_j,
             )
 
         if self.plan.arrivals_per_s is None or self.pool is None:
             samples = []
             for _ in range(self.plan.requests_per_visit):
+                self.energy()
                 sent_s = self.clock.now_s()
-                samples.append(sample(self.send(trial, input_index), sent_s))
+                timing = self.send(trial, input_index)
+                samples.append(sample(timing, sent_s, energy_j=self.energy()))
             return tuple(samples)
         # Warm-up's blocks are negative; a seed can't be. Every trial of a block gets the same
         # arrivals: they are part of what the block holds equal.

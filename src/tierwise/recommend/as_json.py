@@ -1,5 +1,7 @@
 """A recommendation as the JSON that ``tierwise recommend --json`` prints."""
 
+from tierwise.measure.cold_start import ColdStart
+from tierwise.recommend.footprint import energy_of
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 
 
@@ -75,6 +77,8 @@ def _strategy(verdict: ConditionVerdict, assessment: Assessment) -> dict[str, ob
         "loss": assessment.loss,
         "memory_bytes": dict(assessment.trial.memory_bytes),
         "wire_bytes": dict(assessment.trial.wire_bytes),
+        "cold_start_s": _cold_start(assessment.trial.cold_start),
+        "energy_j": energy_of(assessment.trial),
         "breakdown_s": dict(assessment.breakdown_s),
         "meets": assessment.meets,
         "misses": [
@@ -89,4 +93,17 @@ def _strategy(verdict: ConditionVerdict, assessment: Assessment) -> dict[str, ob
         "tied_with_best": assessment.tied_with_best,
         "recommended": assessment.id == verdict.recommended,
         "on_pareto_front": assessment.on_pareto_front,
+    }
+
+
+def _cold_start(cold: ColdStart | None) -> dict[str, object] | None:
+    if cold is None:
+        return None
+    return {
+        "total": cold.total_s,
+        "first_request": cold.first_s,
+        "second_request": cold.second_s,
+        "load": {tier: cold.tier_s(tier)[0] for tier in cold.load_s},
+        "first_compute_extra": {tier: cold.tier_s(tier)[1] for tier in cold.load_s},
+        "n": len(cold.first),
     }

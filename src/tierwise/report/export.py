@@ -68,6 +68,8 @@ def export(results: StudyResults, out: Path, to: str = "csv") -> tuple[Path, ...
 def export_tables(results: StudyResults) -> tuple[ExportTable, ...]:
     """The tables, rows not made yet."""
     parts = sorted({part for trial in results.trials for part in trial.parts_s})
+    tiers = results.topology.names
+    links = [link.name for link in results.topology.links]
     identity: dict[str, type] = {
         "condition": str, "strategy": str, "operator": str, "variant": str, "tiers": str,
     }  # fmt: skip
@@ -75,15 +77,19 @@ def export_tables(results: StudyResults) -> tuple[ExportTable, ...]:
     return (
         ExportTable(
             "samples",
-            identity | samples | {f"{part}_s": float for part in parts},
+            identity | samples | {"energy_j": float} | {f"{part}_s": float for part in parts},
             lambda: _samples(results.trials, parts),
         ),
         ExportTable(
             "trials",
             identity
             | {"cuts": str, "state": str, "reason": str, "n": int}
-            | {"predicted_low_s": float, "predicted_s": float, "predicted_high_s": float},
-            lambda: (_trial(trial) for trial in results.trials),
+            | {"predicted_low_s": float, "predicted_s": float, "predicted_high_s": float}
+            | {"cold_start_s": float, "cold_first_request_s": float, "cold_second_request_s": float}
+            | {f"cold_load_s@{tier}": float for tier in tiers}
+            | {f"memory_bytes@{tier}": int for tier in tiers}
+            | {f"wire_bytes@{link}": int for link in links},
+            lambda: (_trial(trial, tiers, links) for trial in results.trials),
         ),
         ExportTable(
             "scores",
@@ -114,15 +120,22 @@ def _samples(trials: Sequence[TrialResult], parts: Sequence[str]) -> Iterator[Se
                 int(trial.block[at]),
                 int(trial.input_index[at]),
                 float(trial.latency_s[at]),
+                float(trial.energy_j[at]) if trial.energy_j.size else None,
                 *(None if seconds is None else float(seconds[at]) for seconds in own),
             ]
 
 
-def _trial(trial: TrialResult) -> Sequence[Cell]:
+def _trial(trial: TrialResult, tiers: Sequence[str], links: Sequence[str]) -> Sequence[Cell]:
     predicted = trial.predicted_s or (None, None, None)
     cuts = " ".join(trial.strategy.cuts)
+    cold = trial.cold_start
+    loads = {} if cold is None else {tier: cold.tier_s(tier)[0] for tier in cold.load_s}
     return [
         *_identity(trial), cuts, trial.state.value, trial.reason, len(trial.latency_s), *predicted,
+        *((None,) * 3 if cold is None else (cold.total_s, cold.first_s, cold.second_s)),
+        *(loads.get(tier) for tier in tiers),
+        *(trial.memory_bytes.get(tier) for tier in tiers),
+        *(trial.wire_bytes.get(link) for link in links),
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 import vl_convert
 
+from tierwise.recommend.footprint import energy_of, memory_text, wire_text
 from tierwise.recommend.parts import PartGroup, by_group
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 from tierwise.recommend.words import interval, needed_changes, sweep_text, switch_text
@@ -39,6 +40,9 @@ def render_page(recommendation: Recommendation) -> str:
         "size": format_bytes,
         "to": interval,
         "p": p_value,
+        "memory": memory_text,
+        "wire": wire_text,
+        "joules": energy_of,
     }
     template = environment.get_template("report.html.j2")
     drawn = figures(recommendation)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tierwise.recommend.footprint import energy_of
 from tierwise.recommend.recommendation import Assessment, Recommendation
 
 Cell = str | float | int | bool | None
@@ -29,6 +30,7 @@ def tables(recommendation: Recommendation) -> tuple[Table, ...]:
     """All of them, in reading order; those without rows are left out."""
     found = (
         _strategies(recommendation),
+        _footprints(recommendation),
         _against_best(recommendation),
         _pairwise(recommendation),
         _quality(recommendation),
@@ -74,6 +76,27 @@ def _strategy(a: Assessment) -> list[Cell]:
         a.on_pareto_front,
         a.trial.reason or a.unsuited or "; ".join(miss.why for miss in a.misses if miss.why),
     ]
+
+
+def _footprints(recommendation: Recommendation) -> Table:
+    """One row for each strategy and tier: what starting and holding it there takes."""
+    header = (
+        "strategy", "tier", "memory_bytes", "cold_load_s", "cold_first_compute_extra_s",
+        "cold_first_request_s", "cold_second_request_s", "cold_total_s", "cold_starts", "energy_j",
+    )  # fmt: skip
+    rows: list[list[Cell]] = []
+    for a in recommendation.verdicts[0].strategies if recommendation.verdicts else ():
+        cold, memory = a.trial.cold_start, a.trial.memory_bytes
+        if cold is None and not memory:
+            continue
+        for tier in a.trial.strategy.tiers:
+            start: list[Cell] = [None, None, None, None, None, 0]
+            if cold is not None:
+                start = [
+                    *cold.tier_s(tier), cold.first_s, cold.second_s, cold.total_s, len(cold.first),
+                ]  # fmt: skip
+            rows.append([a.id, tier, memory.get(tier), *start, energy_of(a.trial)])
+    return Table("footprint", "What starting and holding a strategy takes", header, rows)
 
 
 def _against_best(recommendation: Recommendation) -> Table:

@@ -1,12 +1,13 @@
-"""The store's data as JSON text and back; what is written here is format 1 of the database."""
+"""The store's data as JSON text and back."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from tierwise.measure.cold_start import ColdStart
 from tierwise.measure.machine import MachineState
-from tierwise.measure.sample import Block, Failure, Sample
+from tierwise.measure.sample import Block, Failure, Sample, Timing
 from tierwise.operators.strategy import Operator, Strategy
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
@@ -91,4 +92,20 @@ def load_sample(row: Mapping[str, Any]) -> Sample:
         wire_bytes=json.loads(row["wire_bytes"]),
         started_at_s=row["started_at_s"],
         late=bool(row["late"]),
+        energy_j=row.get("energy_j"),
+    )
+
+
+def dump_cold_start(cold: ColdStart) -> str:
+    """Loads, first and second requests."""
+    return dump(asdict(cold))
+
+
+def load_cold_start(text: str) -> ColdStart:
+    """What :func:`dump_cold_start` wrote."""
+    record = json.loads(text)
+    return ColdStart(
+        load_s={tier: tuple(times) for tier, times in record["load_s"].items()},
+        first=tuple(Timing(**timing) for timing in record["first"]),
+        second=tuple(Timing(**timing) for timing in record["second"]),
     )

@@ -70,6 +70,11 @@ _STEPS = (
         UNIQUE (kind, subject)
     ) STRICT;
     """,
+    # How each strategy starts, and the energy of a request where the machine counts it.
+    """
+    CREATE TABLE cold_starts (strategy TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
+    ALTER TABLE samples ADD COLUMN energy_j REAL;
+    """,
 )
 FORMAT = len(_STEPS)
 
@@ -135,6 +140,14 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
             path=str(folder),
         )
     return connection
+
+
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether the format of an older file, opened to read only, had this table."""
+    found = connection.execute(
+        "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", (name,)
+    )
+    return found.fetchone() is not None
 
 
 def _connect(path: Path, uri: str) -> sqlite3.Connection:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from tierwise.errors import NotAStudyError
-from tierwise.store.codec import load_condition, load_strategy, load_topology
-from tierwise.store.database import open_to_read
+from tierwise.measure.cold_start import ColdStart
+from tierwise.store.codec import load_cold_start, load_condition, load_strategy, load_topology
+from tierwise.store.database import has_table, open_to_read
 from tierwise.store.results import (
     ProbeFigure,
     QualityFigure,
@@ -102,14 +103,30 @@ def _trials(
     samples: dict[int, list[sqlite3.Row]] = {}
     for row in db.execute("SELECT * FROM samples ORDER BY trial, block, request"):
         samples.setdefault(row["trial"], []).append(row)
+    starts = _cold_starts(db)
     return tuple(
-        _trial(row, conditions[row["condition"]], samples.get(row["id"], []))
+        _trial(
+            row,
+            conditions[row["condition"]],
+            samples.get(row["id"], []),
+            starts.get(row["strategy"]),
+        )
         for row in db.execute("SELECT * FROM trials ORDER BY id")
     )
 
 
+def _cold_starts(db: sqlite3.Connection) -> dict[str, ColdStart]:
+    if not has_table(db, "cold_starts"):
+        return {}
+    rows = db.execute("SELECT strategy, record FROM cold_starts")
+    return {row["strategy"]: load_cold_start(row["record"]) for row in rows}
+
+
 def _trial(
-    row: sqlite3.Row, condition: NetworkCondition, samples: list[sqlite3.Row]
+    row: sqlite3.Row,
+    condition: NetworkCondition,
+    samples: list[sqlite3.Row],
+    cold_start: ColdStart | None,
 ) -> TrialResult:
     parts = [json.loads(sample["parts_s"]) for sample in samples]
     keys = dict.fromkeys(key for one in parts for key in one)
@@ -127,7 +144,17 @@ def _trial(
         wire_bytes=_medians([json.loads(sample["wire_bytes"]) for sample in samples]),
         memory_bytes=json.loads(row["memory_bytes"]),
         predicted_s=None if row["predicted_s"] is None else tuple(json.loads(row["predicted_s"])),
+        cold_start=cold_start,
+        energy_j=_energies(samples),
     )
+
+
+def _energies(samples: list[sqlite3.Row]) -> np.ndarray:
+    """Joules of every sample; empty where the machine told none of one, as in older formats."""
+    if not samples or "energy_j" not in samples[0].keys():  # noqa: SIM118 - a Row is no mapping
+        return np.empty(0)
+    found = [sample["energy_j"] for sample in samples]
+    return np.empty(0) if None in found else np.array(found, dtype=np.float64)
 
 
 def _medians(per_sample: list[dict[str, int]]) -> dict[str, int]:

@@ -7,6 +7,7 @@ from enum import Enum
 import numpy as np
 
 from tierwise.caveats import ResultWarning, WarningKind
+from tierwise.measure.cold_start import ColdStart
 from tierwise.operators.strategy import Strategy
 from tierwise.quality.figure import QualityFigure
 from tierwise.tiers.topology import NetworkCondition, Topology
@@ -71,6 +72,9 @@ class TrialResult:
         wire_bytes: Bytes of the requests that crossed each link, by link name, median.
         memory_bytes: Peak resident memory per tier.
         predicted_s: ``(low, median, high)`` of the latency model, where one was made.
+        cold_start: How the strategy starts, links unlimited; ``None`` where it was not measured.
+        energy_j: Joules that the machine's CPU packages used in every timed request, shape
+            ``(n,)``; empty where the machine does not tell.
     """
 
     strategy: Strategy
@@ -84,6 +88,8 @@ class TrialResult:
     wire_bytes: Mapping[str, int] = field(default_factory=dict)
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     predicted_s: tuple[float, float, float] | None = None
+    cold_start: ColdStart | None = None
+    energy_j: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True)

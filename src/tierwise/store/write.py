@@ -13,12 +13,14 @@ import numpy as np
 
 from tierwise.disk import writing
 from tierwise.errors import NotAStudyError
+from tierwise.measure.cold_start import ColdStart
 from tierwise.measure.sample import Block, Sample
 from tierwise.operators.strategy import Strategy
 from tierwise.store.artefacts import Artefacts
 from tierwise.store.codec import (
     dump,
     dump_block_record,
+    dump_cold_start,
     dump_condition,
     dump_topology,
     load_block,
@@ -211,6 +213,7 @@ class StudyStore:
             self._db.execute("DELETE FROM samples")
             self._db.execute("DELETE FROM blocks")
             self._db.execute("DELETE FROM trials")
+            self._db.execute("DELETE FROM cold_starts")
             self._db.executemany(
                 "INSERT INTO trials (strategy, operator, variant, tiers, cuts, condition, state, "
                 "reason, predicted_s) VALUES (?, ?, ?, ?, ?, "
@@ -256,7 +259,7 @@ class StudyStore:
                 self._db.execute(
                     "INSERT INTO samples VALUES ((SELECT id FROM trials WHERE strategy = ? AND "
                     "condition = (SELECT number FROM conditions WHERE shapes = ?)), "
-                    "?, ?, ?, ?, ?, ?, ?, ?)",
+                    "?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         sample.trial,
                         shapes,
@@ -268,6 +271,7 @@ class StudyStore:
                         int(sample.late),
                         dump(dict(sample.parts_s)),
                         dump(dict(sample.wire_bytes)),
+                        sample.energy_j,
                     ),
                 )
                 requests[sample.trial] += 1
@@ -314,6 +318,18 @@ class StudyStore:
                 "UPDATE trials SET memory_bytes = ? WHERE strategy = ?",
                 (dump(dict(memory_bytes)), strategy.id),
             )
+
+    def set_cold_start(self, strategy: Strategy, cold: ColdStart) -> None:
+        """Store how ``strategy`` starts; the same under every condition."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO cold_starts VALUES (?, ?)",
+                (strategy.id, dump_cold_start(cold)),
+            )
+
+    def cold_started(self) -> frozenset[str]:
+        """Ids of the strategies whose cold start is here."""
+        return frozenset(row[0] for row in self._db.execute("SELECT strategy FROM cold_starts"))
 
     def add_probes(self, probes: Sequence[ProbeFigure]) -> None:
         """Store what tiers and links achieved; the newest figure of a kind takes the place."""

@@ -1,6 +1,6 @@
 """A study's strategies on running tiers: segments pushed, requests sent, bytes accounted for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import pairwise
 
@@ -73,6 +73,30 @@ class Deployment:
             client = self.client(segment.tier)
             client.put_artifact(segment.path)
             client.load(self._stage(strategy, segments, position))
+
+    def load_again(self, strategy: Strategy) -> None:
+        """:meth:`load` with the segments that the strategy had; raises :class:`TierFault`."""
+        self._load_on(strategy, self.topology.names)
+
+    def unload(self, strategy: Strategy) -> None:
+        """Close the strategy's sessions on every tier, the first one first; files stay there.
+
+        Raises:
+            TierFault: an agent does not answer or refuses.
+        """
+        for segment in self._segments[strategy]:
+            self.client(segment.tier).unload(stage_name(strategy))
+
+    def loads(self, strategy: Strategy) -> dict[str, Callable[[], None]]:
+        """What opens the strategy's sessions again, by tier, the last one first."""
+        segments = self._segments[strategy]
+        return {
+            segments[position].tier: partial(
+                self.client(segments[position].tier).load,
+                self._stage(strategy, segments, position),
+            )
+            for position in range(len(segments) - 1, -1, -1)
+        }
 
     def _stage(self, strategy: Strategy, segments: tuple[Segment, ...], position: int) -> StageSpec:
         segment, last = segments[position], position == len(segments) - 1

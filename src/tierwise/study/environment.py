@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from tierwise.measure.machine import EnergyMeter
 from tierwise.tiers.topology import Topology
 
 # What decides how fast 8-bit and 32-bit kernels are; in the order in which they came.
@@ -26,6 +27,7 @@ def describe_environment(topology: Topology, record: Mapping[str, str]) -> dict[
         "Python": platform.python_version(),
         **{package: version(package) for package in ("tierwise", "onnxruntime", "numpy")},
     }
+    found["energy"] = EnergyMeter().source
     real = [tier.name for tier in topology.tiers if not tier.emulated]
     if real:
         found["real tiers"] = ", ".join(real)

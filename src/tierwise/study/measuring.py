@@ -24,6 +24,7 @@ from tierwise.study.environment import describe_environment
 from tierwise.study.file import StudyFile
 from tierwise.study.fitting import Fitter, Fitting
 from tierwise.study.segments import Segment
+from tierwise.study.starting import measure_starts
 from tierwise.study.variants import StoredVariant
 from tierwise.tiers.emulated import start
 from tierwise.tiers.remote import connect
@@ -86,6 +87,7 @@ def measure_study(job: MeasureJob, store: StudyStore, progress: Progress = SILEN
             return
         if fitting.crowded:
             deployment = _make_room(job, stack, fitting.crowded, measured, progress)
+        measure_starts(deployment, measured, job.data, store, progress)
         for number in left:
             _measure_condition(
                 job, store, deployment, strategies=measured, number=number, progress=progress

@@ -41,6 +41,8 @@ def store_results(results: StudyResults, folder: Path) -> Path:
         for trial in results.trials:
             store.finish_trial(trial.strategy, trial.condition, trial.state, reason=trial.reason)
             store.set_memory(trial.strategy, trial.memory_bytes)
+            if trial.cold_start is not None:
+                store.set_cold_start(trial.strategy, trial.cold_start)
         store.add_probes(results.probes)
     return folder
 
@@ -62,6 +64,7 @@ def _blocks(results: StudyResults, condition: NetworkCondition) -> list[Block]:
                 latency_s=float(t.latency_s[at]),
                 parts_s={part: float(seconds[at]) for part, seconds in t.parts_s.items()},
                 wire_bytes=dict(t.wire_bytes),
+                energy_j=float(t.energy_j[at]) if t.energy_j.size else None,
                 started_at_s=float(number) + place / 1000,
             )
             for place, t in enumerate(trials)

@@ -25,11 +25,21 @@ def check_complete(folder, samples=SAMPLES):
     results = read_results(folder)
     # I, Q, E on two tiers each; P and QEP on the one pair; under two conditions.
     assert len(results.trials) == 2 * (3 * 2 + 2)
+    told = results.environment["energy"].startswith("RAPL")
+    assert told or results.environment["energy"].startswith("not available here")
     for trial in results.trials:
         assert trial.state is TrialState.MEASURED, (trial.strategy.id, trial.reason)
         assert trial.block.tolist() == list(range(samples)), trial.strategy.id
         total = np.sum(list(trial.parts_s.values()), axis=0)
         np.testing.assert_allclose(total, trial.latency_s, rtol=0.05)
+        assert set(trial.cold_start.load_s) == set(trial.strategy.tiers)
+        assert trial.cold_start.total_s > trial.cold_start.first_s > 0
+        assert set(trial.memory_bytes) == set(trial.strategy.tiers)
+        assert set(trial.wire_bytes) == (
+            {"mobile-cloud"} if "cloud" in trial.strategy.tiers else set()
+        )
+        # Every sample has a figure, or the machine is said to have none.
+        assert trial.energy_j.size == (samples if told else 0)
     # Every request of a block carried the same input.
     for condition in results.conditions:
         inputs = {tuple(t.input_index) for t in results.trials if t.condition == condition}

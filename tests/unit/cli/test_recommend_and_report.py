@@ -47,6 +47,21 @@ def test_recommend_json_is_pure_json_on_standard_output(tierwise, study):
     }
 
 
+def test_what_a_strategy_takes_besides_time_is_told(tierwise, study):
+    _, out, _ = tierwise("recommend", study, "--when", "edge-cloud=50Mbit", "--json")
+    told = {s["id"]: s for s in json.loads(out)["strategies"]}
+    split = next(s for s in told.values() if len(s["tiers"]) == 2)
+    start = split["cold_start_s"]
+    assert set(start["load"]) == set(start["first_compute_extra"]) == set(split["tiers"])
+    assert start["total"] == pytest.approx(sum(start["load"].values()) + start["first_request"])
+    assert split["energy_j"] > 0
+    assert told["mobile/I"]["cold_start_s"] is None
+    _, out, _ = tierwise("recommend", study, "--when", "edge-cloud=50Mbit")
+    assert "cold start" in out
+    assert "second" in out
+    assert "energy" in out
+
+
 def test_a_requirement_that_nothing_meets_exits_with_4_after_the_table(tierwise, study):
     code, out, err = tierwise("recommend", study, "--latency", "1ms")
     assert code == 4
@@ -100,3 +115,14 @@ def test_the_markdown_report_has_its_charts_beside_it(tierwise, study, tmp_path)
         assert f"(figures/{name}.png)" in text
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5_000
         assert "<svg" in (tmp_path / "figures" / f"{name}.svg").read_text()[:200]
+
+
+def test_a_percentile_that_the_samples_cannot_back_is_refused_with_the_number_needed(
+    tierwise, study
+):
+    for arguments in ((), ("--json",)):
+        code, out, err = tierwise("recommend", study, "--latency", "p99=80ms", *arguments)
+        assert code == 5
+        assert out == ""
+        assert "p99 of a trial's latency needs at least 459 samples, but there are 30." in err
+        assert "measure more" in err

@@ -1,6 +1,6 @@
 import pytest
 
-from tierwise.measure.machine import MachineState, MachineWatch
+from tierwise.measure.machine import EnergyMeter, MachineState, MachineWatch
 
 
 def put(root, path, text):
@@ -41,6 +41,21 @@ def test_an_energy_counter_that_wraps_still_counts_up(machine):
     watch = MachineWatch(machine)
     put(machine, "sys/class/powercap/intel-rapl:0/energy_uj", 100_000)
     assert watch().energy_j == pytest.approx(0.2)
+
+
+def test_energy_is_told_where_counters_can_be_read_and_said_to_be_absent_elsewhere(
+    machine, tmp_path
+):
+    meter = EnergyMeter(machine)
+    put(machine, "sys/class/powercap/intel-rapl:0/energy_uj", 1_250_000)
+    assert meter() == pytest.approx(0.25)
+    assert meter() == 0.0
+    assert meter.source == "RAPL, 1 CPU package"
+    # As a kernel gives it to those who may not read it.
+    put(machine, "sys/class/powercap/intel-rapl:1/energy_uj", "")
+    for absent in (EnergyMeter(machine), EnergyMeter(tmp_path / "nothing")):
+        assert absent() is None
+        assert absent.source == "not available here: no readable RAPL counters"
 
 
 def test_without_cpufreq_the_frequency_comes_from_cpuinfo(tmp_path):

@@ -207,3 +207,18 @@ def test_nothing_to_measure_and_names_that_clash_are_refused():
 def test_a_plan_that_cannot_be_carried_out_names_the_value(wrong, message):
     with pytest.raises(UserError, match=message):
         MeasurePlan(**wrong)
+
+
+def test_energy_is_kept_with_its_request_and_with_no_other():
+    server = Server({"a": 0.1, "b": 0.2})
+    read = []
+
+    def used_since_the_last_call():
+        # A machine of 10 W; reading it takes nothing.
+        joules = 10 * (server.clock.now_s() - (read[-1] if read else 0.0))
+        read.append(server.clock.now_s())
+        return joules
+
+    _, blocks = measure(server, energy=used_since_the_last_call)
+    for sample in (sample for block in blocks for sample in block.samples):
+        assert sample.energy_j == pytest.approx(10 * sample.latency_s)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tierwise.measure.cold_start import ColdStart
+from tierwise.measure.sample import Timing
 from tierwise.store.database import FILE_NAME, FORMAT
 from tierwise.store.read import read_results
 from tierwise.store.results import TrialState
@@ -13,7 +15,12 @@ from tierwise.store.write import StudyStore
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("format-*.db"))
 
 
-def check(results):
+START = ColdStart({"mobile": (1.0,)}, (Timing(1.0),), (Timing(0.5),))
+# The first format that has them.
+COLD_STARTS = 2
+
+
+def check(results, version):
     assert results.name == "fixture"
     assert results.topology.names == ("mobile", "cloud")
     assert results.requirement == {"latency": "p50=80ms"}
@@ -27,6 +34,13 @@ def check(results):
     assert (split.state, split.reason) == (TrialState.FAILED, "gave up")
     assert split.wire_bytes == {"mobile-cloud": 1000}
     assert results.probes[0].achieved == 0.49
+    if version < COLD_STARTS:
+        assert whole.cold_start is None
+        assert not whole.energy_j.size
+    else:
+        assert whole.cold_start.total_s == 0.625
+        assert whole.cold_start.tier_s("cloud") == (0.125, 0.375)
+        assert whole.energy_j.tolist() == [0.75, 1.75]
 
 
 def test_there_is_a_fixture_of_every_format():
@@ -35,13 +49,17 @@ def test_there_is_a_fixture_of_every_format():
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
 def test_a_database_of_any_format_is_read_and_continued(path, tmp_path):
+    version = int(path.stem.removeprefix("format-"))
     shutil.copy(path, tmp_path / FILE_NAME)
-    check(read_results(tmp_path))
+    check(read_results(tmp_path), version)
     with StudyStore.open(tmp_path) as store:
-        check(store.results())
-        (condition,) = store.results().conditions
+        results = store.results()
+        check(results, version)
+        (condition,) = results.conditions
         blocks = store.blocks(condition)
         assert [block.index for block in blocks] == [0, 1]
         assert blocks[1].failures[0].message == "the agent died"
         assert blocks[1].machine.steal == 0.01
-    check(read_results(tmp_path))
+        store.set_cold_start(results.trials[1].strategy, START)
+    check(read_results(tmp_path), version)
+    assert read_results(tmp_path).trials[1].cold_start == START
