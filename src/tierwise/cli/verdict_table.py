@@ -48,7 +48,12 @@ def verdict_view(
         for verdict in verdicts:
             title = under(verdict.condition).removeprefix("at ")
             shown += [Text(title, style="bold"), strategy_table(recommendation, verdict, width)]
-            shown += [*_reasons(verdict), *_footprint(recommendation, verdict), ""]
+            shown += [
+                *_crossing(verdict),
+                *_reasons(verdict),
+                *_footprint(recommendation, verdict),
+                "",
+            ]
         shown.append(_legend(recommendation))
         text = text or recommendation.verdict
     else:
@@ -105,6 +110,17 @@ def strategy_table(
         row.append(_bar(assessment, full_s, cells))
         table.add_row(*row, style=_row_style(verdict, assessment))
     return table
+
+
+def _crossing(verdict: ConditionVerdict) -> Iterable[Text]:
+    """How tensors cross between tiers, where it is not as they are: a line for each way."""
+    by_encoding: dict[str, list[str]] = {}
+    for assessment in verdict.strategies:
+        strategy = assessment.trial.strategy
+        if strategy.encoding:
+            by_encoding.setdefault(strategy.encoding, []).append(assessment.id)
+    for encoding, ids in by_encoding.items():
+        yield Text(f"{encoding} crosses in {', '.join(ids)}", "bright_black")
 
 
 def _reasons(verdict: ConditionVerdict) -> Iterable[Text]:

@@ -63,7 +63,7 @@ class BinaryCosts:
 
         Args:
             at_most: Single costs above it are clipped to it, which keeps the resolution fine.
-                Where some assignment costs no more than this, the minimum stays the same;
+                Where some assignment costs less than this, the minimum stays the same;
                 otherwise the minimum of the clipped costs is at least this.
         """
         pairs = [(p, q, c) for (p, q), c in self._pairs.items() if c > 0]

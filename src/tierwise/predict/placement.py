@@ -52,7 +52,8 @@ def best_placement(
     limits = limits or PlacementLimits()
     at_once = min(latency_s(flow, costs, dict.fromkeys(flow.nodes, tier))
                   for tier in range(costs.tiers))  # fmt: skip
-    free = minimum(flow, costs, limits.stay, at_most=math.inf if limits.stay else at_once)
+    # Above, not at: a cost clipped to the optimum itself would tie with it.
+    free = minimum(flow, costs, limits.stay, at_most=math.inf if limits.stay else 1.01 * at_once)
     if free is None:
         raise RequirementNotMet(
             "No placement keeps what must stay on the first tier there.",

@@ -63,6 +63,7 @@ def _strategy(verdict: ConditionVerdict, assessment: Assessment) -> dict[str, ob
         "variant": assessment.trial.strategy.variant,
         "tiers": list(assessment.trial.strategy.tiers),
         "cuts": list(assessment.trial.strategy.cuts),
+        "encodings": [dict(one) for one in assessment.trial.strategy.encodings],
         "condition": verdict.condition.id,
         "state": assessment.trial.state.value,
         "reason": assessment.trial.reason or assessment.unsuited,

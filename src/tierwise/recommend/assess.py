@@ -32,7 +32,7 @@ def _judge(results: StudyResults, trial: TrialResult, requirement: Requirement) 
     assessment = Assessment(
         trial,
         latency_figure(trial),
-        results.quality.get(trial.strategy.variant),
+        results.quality_of(trial.strategy),
         max(trial.memory_bytes.values(), default=None),
         breakdown(trial),
     )

@@ -27,6 +27,8 @@ from tierwise.units import format_bandwidth, format_duration
 # heuristic: crossovers are looked for up to this factor beyond the bandwidths that were measured
 # or asked about; farther out the fixed terms of the model decide, and nothing has tested them.
 _BEYOND = 10.0
+# Nothing that would change under another network.
+_NEVER = frozenset({TrialState.DOES_NOT_FIT, TrialState.FAILED, TrialState.LEFT_OUT})
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def _trials(
             float(array[row, column])
             for array in (predictions.low_s, predictions.median_s, predictions.high_s)
         ]
-        if trial.state in {TrialState.DOES_NOT_FIT, TrialState.FAILED} or np.isnan(numbers[1]):
+        if trial.state in _NEVER or np.isnan(numbers[1]):
             reason = trial.reason or "nothing that was measured says how long it would take"
             state = TrialState.PENDING if trial.state is TrialState.PREDICTED else trial.state
             made.append(TrialResult(strategy, condition, state, reason))
@@ -277,12 +279,12 @@ def _may_be_chosen(
 ) -> bool:
     """Whether all but its latency meets the requirement, and its latency can be told."""
     trials = [t for t in results.trials if t.strategy.id == strategy_id]
-    if any(t.state in {TrialState.DOES_NOT_FIT, TrialState.FAILED} for t in trials):
+    if any(t.state in _NEVER for t in trials):
         return False
     if asked.latency_s is not None and strategy_id not in tail_s:
         return False
     if asked.max_loss is not None:
-        quality = results.quality.get(trials[0].strategy.variant)
+        quality = results.quality_of(trials[0].strategy)
         if quality is None or quality.loss > asked.max_loss + 1e-9:
             return False
     if asked.max_memory_bytes is None:

@@ -100,7 +100,8 @@ def _what_and_how_fast(requirement: Requirement, choice: Assessment, where: str)
         asked = f", p{requirement.percentile:g} is {format_duration(value_s)}"
     tail = "" if latency.p95_s is None else f" and in {format_duration(latency.p95_s)} at p95"
     place = " and ".join(strategy.tiers)
-    opening = f"Deploy {choice.id} ({what}, on {place})"
+    crossing = f", {strategy.encoding} between them" if strategy.encoding else ""
+    opening = f"Deploy {choice.id} ({what}, on {place}{crossing})"
     network = f"{where[0].upper()}{where[1:]} it" if where else "It"
     return (
         f"{opening}. {network} answers in {format_duration(latency.p50_s)} at the median"

@@ -83,7 +83,7 @@ def export_tables(results: StudyResults) -> tuple[ExportTable, ...]:
         ExportTable(
             "trials",
             identity
-            | {"cuts": str, "state": str, "reason": str, "n": int}
+            | {"cuts": str, "encoding": str, "state": str, "reason": str, "n": int}
             | {"predicted_low_s": float, "predicted_s": float, "predicted_high_s": float}
             | {"cold_start_s": float, "cold_first_request_s": float, "cold_second_request_s": float}
             | {f"cold_load_s@{tier}": float for tier in tiers}
@@ -131,7 +131,8 @@ def _trial(trial: TrialResult, tiers: Sequence[str], links: Sequence[str]) -> Se
     cold = trial.cold_start
     loads = {} if cold is None else {tier: cold.tier_s(tier)[0] for tier in cold.load_s}
     return [
-        *_identity(trial), cuts, trial.state.value, trial.reason, len(trial.latency_s), *predicted,
+        *_identity(trial), cuts, trial.strategy.encoding, trial.state.value, trial.reason,
+        len(trial.latency_s), *predicted,
         *((None,) * 3 if cold is None else (cold.total_s, cold.first_s, cold.second_s)),
         *(loads.get(tier) for tier in tiers),
         *(trial.memory_bytes.get(tier) for tier in tiers),

@@ -42,9 +42,10 @@ def tables(recommendation: Recommendation) -> tuple[Table, ...]:
 
 def _strategies(recommendation: Recommendation) -> Table:
     header = (
-        "condition", "strategy", "operator", "tiers", "state", "p50_s", "p50_low_s", "p50_high_s",
-        "p95_s", "n", "metric", "quality", "loss", "memory_bytes", "meets", "recommended",
-        "tied_with_best", "on_pareto_front", "why",
+        "condition", "strategy", "operator", "tiers", "encoding", "state", "p50_s", "p50_low_s",
+        "condition", "strategy", "operator", "tiers", "encoding", "state", "p50_s", "p50_low_s",
+        "p50_high_s", "p95_s", "n", "metric", "quality", "loss", "memory_bytes", "meets",
+        "recommended", "tied_with_best", "on_pareto_front", "why",
     )  # fmt: skip
     rows = [
         [verdict.condition.id, *_strategy(a), a.id == verdict.recommended]
@@ -52,7 +53,7 @@ def _strategies(recommendation: Recommendation) -> Table:
         for a in verdict.strategies
     ]
     # `recommended` belongs to the verdict, so it comes last from there; put it in its place.
-    rows = [[*row[:15], row[-1], *row[15:-1]] for row in rows]
+    rows = [[*row[:16], row[-1], *row[16:-1]] for row in rows]
     return Table("strategies", "Every strategy", header, rows)
 
 
@@ -65,6 +66,7 @@ def _strategy(a: Assessment) -> list[Cell]:
         a.id,
         strategy.operator.value,
         strategy.placement,
+        strategy.encoding,
         a.trial.state.value,
         *figures,
         None if quality is None else quality.metric,

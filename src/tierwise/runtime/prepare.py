@@ -24,6 +24,9 @@ from tierwise.runtime.session import (
 # heuristic: sizes tried for a free height, width or length when no real input is given. The first
 # is the commonest image size; the others are for models whose strides, windows or lengths differ.
 _FREE_SIZES = (224, 32, 640, 512, 256, 128, 64, 16, 8, 1)
+# heuristic: tried first where batches of token ids go in.
+_TOKENS = 128
+_INTEGERS = frozenset({ir.DataType.INT64, ir.DataType.INT32})
 # Above this size a model is not serialised to be simplified: protobuf stops at 2 GiB.
 _SIMPLIFY_BYTES = 1_800_000_000
 
@@ -241,8 +244,10 @@ def _guesses(values: list[ir.Value]) -> Iterator[dict[str, int]]:
     fixed = dict.fromkeys(channels, 3) | dict.fromkeys(batch, 1)
     # heuristic: beyond four free sizes, mixtures of them are too many to try.
     mixed = range(2 ** min(len(others), 4))
+    tokens = any(len(v.shape or ()) == 2 and v.dtype in _INTEGERS and _free_axes(v) for v in values)
+    sizes = dict.fromkeys((_TOKENS, *_FREE_SIZES) if tokens else _FREE_SIZES)
     for mixture in mixed:
-        for size in _FREE_SIZES:
+        for size in sizes:
             yield fixed | {
                 symbol: 1 if mixture >> index & 1 else size for index, symbol in enumerate(others)
             }

@@ -49,6 +49,11 @@ def load_strategy(row: Mapping[str, Any]) -> Strategy:
         variant=row["variant"],
         tiers=tuple(json.loads(row["tiers"])),
         cuts=tuple(json.loads(row["cuts"])),
+        # Older formats had none.
+        encodings=tuple(
+            tuple((name, text) for name, text in crossing)
+            for crossing in json.loads(row.get("encodings", "[]"))
+        ),
     )
 
 

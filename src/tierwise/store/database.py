@@ -75,6 +75,15 @@ _STEPS = (
     CREATE TABLE cold_starts (strategy TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
     ALTER TABLE samples ADD COLUMN energy_j REAL;
     """,
+    # How tensors cross a cut, and the quality of strategies where that loses something.
+    """
+    ALTER TABLE trials ADD COLUMN encodings TEXT NOT NULL DEFAULT '[]';
+    CREATE TABLE strategy_quality (
+        strategy TEXT PRIMARY KEY,
+        metric TEXT NOT NULL, value REAL NOT NULL, loss REAL NOT NULL, n INTEGER NOT NULL,
+        from_labels INTEGER NOT NULL, per_input BLOB NOT NULL, more TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 FORMAT = len(_STEPS)
 

@@ -59,7 +59,7 @@ def results_of(db: sqlite3.Connection, folder: Path) -> StudyResults:
         conditions=tuple(conditions.values()),
         requirement=json.loads(facts["requirement"]),
         variants={row["name"]: _variant(row) for row in db.execute("SELECT * FROM variants")},
-        quality={row["variant"]: _quality(row) for row in db.execute("SELECT * FROM quality")},
+        quality=_qualities(db),
         trials=_trials(db, conditions),
         probes=tuple(
             ProbeFigure(*row)
@@ -83,6 +83,15 @@ def _variant(row: sqlite3.Row) -> VariantRecord:
         macs=row["macs"],
         notes=tuple(json.loads(row["notes"])),
     )
+
+
+def _qualities(db: sqlite3.Connection) -> dict[str, QualityFigure]:
+    """By variant name, and by strategy id where a boundary changes values."""
+    found = {row["variant"]: _quality(row) for row in db.execute("SELECT * FROM quality")}
+    if has_table(db, "strategy_quality"):
+        rows = db.execute("SELECT * FROM strategy_quality")
+        found |= {row["strategy"]: _quality(row) for row in rows}
+    return found
 
 
 def _quality(row: sqlite3.Row) -> QualityFigure:

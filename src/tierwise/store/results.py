@@ -31,6 +31,7 @@ class TrialState(Enum):
     PREDICTED = "predicted"  # not measured: the numbers come from the latency model
     DOES_NOT_FIT = "does not fit"
     FAILED = "failed"
+    LEFT_OUT = "left out"  # for a reason that needs no measurement: the same as another, privacy
     PENDING = "pending"
 
 
@@ -123,7 +124,7 @@ class StudyResults:
         conditions: Every network condition, in the order of the sweep.
         requirement: The study file's ``require:`` section, as written (may be empty).
         variants: By name.
-        quality: By variant name.
+        quality: By variant name; and by strategy id where a boundary's encoding changes values.
         trials: Every planned trial.
         probes: Of tiers and links.
         warnings: About the study as a whole or parts of it.
@@ -142,3 +143,12 @@ class StudyResults:
     probes: tuple[ProbeFigure, ...] = ()
     warnings: tuple[ResultWarning, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    def quality_of(self, strategy: Strategy) -> QualityFigure | None:
+        """What the strategy answers: its own figure where its boundary loses, else its variant's.
+
+        ``None`` where it was not evaluated.
+        """
+        if strategy.lossy:
+            return self.quality.get(strategy.id)
+        return self.quality.get(strategy.variant)

@@ -192,18 +192,17 @@ class StudyStore:
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO quality VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    variant,
-                    figure.metric,
-                    figure.value,
-                    figure.loss,
-                    figure.n,
-                    int(figure.from_labels),
-                    np.asarray(figure.per_input, dtype="<f8").tobytes(),
-                    dump(dict(figure.more)),
-                ),
+                (variant, *_quality_columns(figure)),
             )
             self._add_warnings(warnings)
+
+    def add_strategy_quality(self, strategy: Strategy, figure: QualityFigure) -> None:
+        """Store the quality of a strategy whose boundary changes what crosses it."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO strategy_quality VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (strategy.id, *_quality_columns(figure)),
+            )
 
     def set_trials(
         self, trials: Sequence[PlannedTrial], warnings: Iterable[ResultWarning] = ()
@@ -215,8 +214,8 @@ class StudyStore:
             self._db.execute("DELETE FROM trials")
             self._db.execute("DELETE FROM cold_starts")
             self._db.executemany(
-                "INSERT INTO trials (strategy, operator, variant, tiers, cuts, condition, state, "
-                "reason, predicted_s) VALUES (?, ?, ?, ?, ?, "
+                "INSERT INTO trials (strategy, operator, variant, tiers, cuts, encodings, "
+                "condition, state, reason, predicted_s) VALUES (?, ?, ?, ?, ?, ?, "
                 "(SELECT number FROM conditions WHERE shapes = ?), ?, ?, ?)",
                 [
                     (
@@ -225,6 +224,7 @@ class StudyStore:
                         trial.strategy.variant,
                         dump(list(trial.strategy.tiers)),
                         dump(list(trial.strategy.cuts)),
+                        dump([list(map(list, one)) for one in trial.strategy.encodings]),
                         dump_condition(trial.condition),
                         trial.state.value,
                         trial.reason,
@@ -373,6 +373,18 @@ class StudyStore:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+
+def _quality_columns(figure: QualityFigure) -> tuple[object, ...]:
+    return (
+        figure.metric,
+        figure.value,
+        figure.loss,
+        figure.n,
+        int(figure.from_labels),
+        np.asarray(figure.per_input, dtype="<f8").tobytes(),
+        dump(dict(figure.more)),
+    )
 
 
 def _foreign_files(folder: Path) -> list[str]:

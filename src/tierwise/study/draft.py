@@ -13,6 +13,8 @@ _IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", 
 # heuristic: an output of this many numbers at least is scores of classes and not a box or a mask.
 _FEWEST_CLASSES = 2
 _MOST_IMAGES_LOOKED_AT = 10_000
+# heuristic: the commonest side of an image, and a length that token models are often run with.
+_IMAGE_SIDE, _TOKENS = 224, 128
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,10 @@ def look_at(
                 "# npz: inputs.npz            # one array per input, and optionally `labels`",
             )
         free = [port for port in inputs if None in port.shape]
-        labels += tuple(
-            f"# sizes: {{{port.name}: {_sizes(port)}}}   # of the free input" for port in free[:1]
-        )
+        if free:
+            sizes = ", ".join(f"{port.name}: {_sizes(port)}" for port in free)
+            assumed = f"{_TOKENS} tokens" if _takes_tokens(free[0]) else "free sizes"
+            labels += (f"# sizes: {{{sizes}}}   # assumed: {assumed}",)
     else:
         labels = _data_lines(data, base, image)
     preprocess = _preprocess(image) if image is not None and _holds_images(data) else ()
@@ -105,8 +108,18 @@ def look_at(
 
 
 def _sizes(port: Port) -> str:
-    return str([size if size is not None else (1 if i == 0 else 224) for i, size in
-                enumerate(port.shape)])  # fmt: skip
+    """A batch of one, and for other free sizes the commonest of inputs that look like it."""
+    assumed = _TOKENS if _takes_tokens(port) else _IMAGE_SIDE
+    sizes = [
+        size if size is not None else (1 if axis == 0 else assumed)
+        for axis, size in enumerate(port.shape)
+    ]
+    return str(sizes)
+
+
+def _takes_tokens(port: Port) -> bool:
+    """Whether the input is batches of token ids or their masks."""
+    return len(port.shape) == 2 and port.dtype in {"int64", "int32"}
 
 
 def _holds_images(data: Path | None) -> bool:

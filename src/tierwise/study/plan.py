@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tierwise.store.results import TrialState
 from tierwise.store.write import PlannedTrial, StudyStore
 from tierwise.study.cut_choice import Workload, choose_cut, predict_s, predict_whole_s
 from tierwise.study.file import StudyFile
+from tierwise.study.left_out import same_as_others
 from tierwise.study.placements import Placement, placements
 from tierwise.study.segments import make_segments, postprocess_for
 from tierwise.study.subject import Subject
@@ -39,13 +40,15 @@ class PlannedStrategy:
 
     Attributes:
         strategy: What runs, where.
-        predicted_s: Latency under each condition, in their order.
-        does_not_fit: Why a tier cannot hold it, or ``""``.
+        predicted_s: Latency under each condition, in their order; empty where it is left out.
+        state: ``PENDING``; or ``DOES_NOT_FIT`` or ``LEFT_OUT``, where that is known already.
+        reason: Why, in words.
     """
 
     strategy: Strategy
     predicted_s: tuple[float, ...]
-    does_not_fit: str = ""
+    state: TrialState = TrialState.PENDING
+    reason: str = ""
 
 
 def plan_trials(
@@ -64,11 +67,9 @@ def plan_trials(
         CutError: the named cut does not separate the graph, or it cannot be cut at all.
         DiskFull: no space is left for the segments.
     """
-    wanted = [
-        one
-        for one in placements(study.operators.chosen, topology)
-        if one.operator.variant in variants
-    ]
+    grid = placements(study.operators.chosen, topology)
+    left_out = same_as_others(study.operators.chosen, variants)
+    wanted = [one for one in grid if one.operator not in left_out]
     workloads: dict[Operator, Workload] = {}
     planned = []
     with progress.task("Choosing cuts", len(wanted)) as task:
@@ -90,15 +91,15 @@ def plan_trials(
             )
             planned.append(_check_size(one, variant, topology, store))
             task.advance(note=one.strategy.id)
+    for placement in grid:
+        if placement.operator in left_out:
+            operator = placement.operator
+            strategy = Strategy(operator, operator.variant.value, placement.tiers)
+            planned.append(PlannedStrategy(strategy, (), TrialState.LEFT_OUT, left_out[operator]))
     store.set_trials(
         [
-            PlannedTrial(
-                strategy=one.strategy,
-                condition=condition,
-                state=TrialState.DOES_NOT_FIT if one.does_not_fit else TrialState.PENDING,
-                reason=one.does_not_fit,
-            )
-            for place, condition in enumerate(conditions)
+            PlannedTrial(one.strategy, condition, one.state, one.reason)
+            for condition in conditions
             for one in planned
         ]
     )
@@ -169,7 +170,7 @@ def _check_size(
                 f"{segment.tier}: the segment alone has {format_bytes(segment.size_bytes)} "
                 f"of {format_bytes(limit)}"
             )
-            return PlannedStrategy(one.strategy, one.predicted_s, reason)
+            return replace(one, state=TrialState.DOES_NOT_FIT, reason=reason)
     return one
 
 

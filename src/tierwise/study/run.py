@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from tierwise.study.identity import check_identity, identity_of
 from tierwise.study.measuring import MeasureJob, measure_study, unmeasured
 from tierwise.study.parse import read_study_file
 from tierwise.study.placements import Placement, placements
-from tierwise.study.plan import check_named_cut, estimate_s, plan_trials
+from tierwise.study.plan import PlannedStrategy, check_named_cut, estimate_s, plan_trials
 from tierwise.study.segments import make_segments
 from tierwise.study.subject import Subject, open_subject
 from tierwise.study.variants import build_variants, evaluate_variants
@@ -96,16 +98,12 @@ def run_study(
             planned = plan_trials(
                 study, subject, topology, conditions, variants, store=store, progress=progress
             )
-            unfit = sum(1 for one in planned if one.does_not_fit)
-            progress.say(
-                f"{len(planned)} strategies under {_conditions(len(conditions))}"
-                + (f", {unfit} do not fit" if unfit else "")
-            )
+            progress.say(_planned(planned, len(conditions)))
         by_name = {variant.record.name: variant for variant in variants.values()}
         strategies = dict.fromkeys(
             trial.strategy
             for trial in store.results().trials
-            if trial.state is not TrialState.DOES_NOT_FIT
+            if trial.state not in {TrialState.DOES_NOT_FIT, TrialState.LEFT_OUT}
         )
         count = min(study.measure.inputs, len(subject.evaluation))
         job = MeasureJob(
@@ -120,6 +118,16 @@ def run_study(
         )
         measure_study(job, store, progress)
         return store.results()
+
+
+def _planned(planned: Sequence[PlannedStrategy], conditions: int) -> str:
+    states = Counter(one.state for one in planned)
+    unfit, same = states[TrialState.DOES_NOT_FIT], states[TrialState.LEFT_OUT]
+    return (
+        f"{len(planned) - same} strategies under {_conditions(conditions)}"
+        + (f", {unfit} do not fit" if unfit else "")
+        + (f"; {same} left out, which need no measurement" if same else "")
+    )
 
 
 def _introduce(

@@ -12,7 +12,7 @@ from tierwise.errors import StudyFileError
 from tierwise.graph.analysis import Graph
 from tierwise.graph.blocks import exit_candidates
 from tierwise.operators.early_exit import LEAST_SEARCH_INPUTS, EarlyExitOptions, early_exit
-from tierwise.operators.quantize import RECIPES, Recipe, quantize
+from tierwise.operators.quantize import RECIPES, QuantizedVariant, Recipe, quantize
 from tierwise.operators.strategy import Operator
 from tierwise.operators.variant import Variant
 from tierwise.progress import SILENT, Progress
@@ -86,7 +86,9 @@ def build_variants(
             store.set_done("no exits")
             progress.say(f"{operator.value}: left out. {variant.evidence}")
             continue
-        stored[operator] = _keep(operator, variant, store, subject)
+        kept = stored.get(Operator(operator.value.replace("Q", "") or "I"))
+        unchanged = isinstance(variant, QuantizedVariant) and variant.recipe is None
+        stored[operator] = _keep(operator, variant, store, subject, kept if unchanged else None)
         took = format_duration(time.monotonic() - started_s)
         progress.say(f"{operator.value}: {_briefly(variant.notes)} ({took})")
     return stored
@@ -184,14 +186,22 @@ def recipes_named(name: str) -> tuple[Recipe, ...]:
 
 
 def _keep(
-    operator: Operator, variant: Variant, store: StudyStore, subject: Subject
+    operator: Operator,
+    variant: Variant,
+    store: StudyStore,
+    subject: Subject,
+    same: StoredVariant | None,
 ) -> StoredVariant:
-    content = model_bytes(variant.graph.model)
-    sha256 = store.artefacts.put(content)
+    """Keep the variant's file; ``same``: the variant that it still is, whose file serves both."""
+    if same is None:
+        content = model_bytes(variant.graph.model)
+        sha256, size_bytes = store.artefacts.put(content), len(content)
+    else:
+        sha256, size_bytes = same.record.sha256, same.record.size_bytes
     record = VariantRecord(
         name=operator.value,
         sha256=sha256,
-        size_bytes=len(content),
+        size_bytes=size_bytes,
         macs=variant.graph.macs,
         notes=variant.notes,
     )
@@ -226,14 +236,25 @@ def evaluate_variants(
     with progress.task("Quality of variants", len(missing)) as task:
         reference = refer(variants[Operator.I].path, data, study.task, progress=progress)
         for operator in missing:
+            twin = known.get(_same_file(operator, variants))
             if operator is Operator.I:
                 figure = reference.figure
+            elif twin is not None:
+                figure = twin
             else:
                 path = variants[operator].path
                 figure = evaluate(path, data, study.task, reference, progress=progress)
+            known = {**known, operator.value: figure}
             store.add_quality(operator.value, figure, quality_caveats(figure, data))
             progress.say(
                 f"{operator.value}: {figure.metric} {figure.value:.1f} on {figure.n} inputs"
                 + (f", loses {figure.loss:.1f} points" if operator is not Operator.I else "")
             )
             task.advance(note=operator.value)
+
+
+def _same_file(operator: Operator, variants: dict[Operator, StoredVariant]) -> str:
+    """Name of an earlier variant that is the same file; ``""`` where there is none."""
+    sha256 = variants[operator].record.sha256
+    earlier = (one for one in variants if one is not operator)
+    return next((one.value for one in earlier if variants[one].record.sha256 == sha256), "")

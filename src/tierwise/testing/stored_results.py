@@ -27,7 +27,12 @@ def store_results(results: StudyResults, folder: Path) -> Path:
         for record in results.variants.values():
             store.add_variant(record)
         for variant, figure in results.quality.items():
-            store.add_quality(variant, figure)
+            if variant in results.variants:
+                store.add_quality(variant, figure)
+        for strategy in dict.fromkeys(t.strategy for t in results.trials if t.strategy.lossy):
+            own = results.quality_of(strategy)
+            if own is not None:
+                store.add_strategy_quality(strategy, own)
         store.set_trials(
             [
                 PlannedTrial(t.strategy, t.condition, t.state, t.reason, t.predicted_s)

