@@ -43,7 +43,6 @@ def tables(recommendation: Recommendation) -> tuple[Table, ...]:
 def _strategies(recommendation: Recommendation) -> Table:
     header = (
         "condition", "strategy", "operator", "tiers", "encoding", "state", "p50_s", "p50_low_s",
-        "condition", "strategy", "operator", "tiers", "encoding", "state", "p50_s", "p50_low_s",
         "p50_high_s", "p95_s", "n", "metric", "quality", "loss", "memory_bytes", "meets",
         "recommended", "tied_with_best", "on_pareto_front", "why",
     )  # fmt: skip
