@@ -11,11 +11,11 @@ from tierwise.recommend.footprint import (
     cold_start_text,
     energy_text,
     memory_text,
-    wire_text,
 )
 from tierwise.recommend.outlook import Outlook
 from tierwise.recommend.parts import PartGroup, by_group
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
+from tierwise.recommend.route import route_text
 from tierwise.recommend.words import sweep_text, under
 
 # A table a condition up to this many; beyond, one line a condition says more.
@@ -140,12 +140,16 @@ def _footprint(recommendation: Recommendation, verdict: ConditionVerdict) -> Ite
     if choice is None or not choice.measured:
         return
     trial = choice.trial
-    yield Text(
-        f"{choice.id}: cold start {cold_start_text(trial)}; memory {memory_text(trial)}; "
-        f"bytes on links: {wire_text(trial)}; "
-        f"energy a request: {energy_text(recommendation.results, trial)}.",
-        _STATE_STYLE,
-    )
+    yield Text("")
+    yield Text(route_text(choice, recommendation.results.topology))
+    figures = {
+        "cold start": cold_start_text(trial),
+        "memory": memory_text(trial),
+        "energy a request": energy_text(recommendation.results, trial),
+    }
+    known = [f"{name} {said}" for name, said in figures.items() if not said.startswith("not ")]
+    if known:
+        yield Text(f"{'; '.join(known)}.", _STATE_STYLE)
 
 
 def _what(assessment: Assessment) -> str:

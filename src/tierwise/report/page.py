@@ -11,6 +11,7 @@ import vl_convert
 from tierwise.recommend.footprint import energy_of, memory_text, wire_text
 from tierwise.recommend.parts import PartGroup, by_group
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
+from tierwise.recommend.route import Stop, route
 from tierwise.recommend.words import interval, needed_changes, sweep_text, switch_text
 from tierwise.report.figures.all import figures
 from tierwise.report.figures.figure import Figure
@@ -102,6 +103,7 @@ def _section(recommendation: Recommendation, verdict: ConditionVerdict) -> Mappi
     return {
         "verdict": verdict,
         "choice": verdict.choice,
+        "route": _route(recommendation, verdict),
         "bars": {a.id: _bar(a, full_s) for a in verdict.strategies},
         "clipped": {a.id for a in verdict.strategies if a.latency and a.latency.p50_s > full_s},
         "against_best": [a for a in verdict.strategies if a.against_best is not None],
@@ -111,6 +113,16 @@ def _section(recommendation: Recommendation, verdict: ConditionVerdict) -> Mappi
         if verdict.recommended is None
         else (),
     }
+
+
+def _route(
+    recommendation: Recommendation, verdict: ConditionVerdict
+) -> Sequence[Mapping[str, Any]]:
+    """The recommended strategy's tiers and links, for the template."""
+    if verdict.choice is None:
+        return ()
+    stops = route(verdict.choice, recommendation.results.topology)
+    return [{"is_tier": isinstance(one, Stop), **vars(one)} for one in stops]
 
 
 def _bar(assessment: Assessment, full_s: float) -> Sequence[tuple[str, str, float]]:

@@ -106,12 +106,16 @@ def _draw(rows: list[Row], metric: str, recommendation: Recommendation) -> alt.L
         size=420, stroke="--accent", strokeWidth=2, filled=False, opacity=1
     ).encode(x, y)  # fmt: skip
     # Names stand on a band of the page's colour, so that no line or point runs through them.
-    naming = {"align": "left", "dx": 12, "dy": -11}
+    naming = {"align": "center", "dy": -16}
     band = on_front.mark_text(
         **naming, stroke="--ground", strokeWidth=4, strokeJoin="round", color="--ground"
     ).encode(x, y, text="name:N")
     names = on_front.mark_text(**naming).encode(x, y, text="name:N")
-    layers = [line, spread, ring, points, band, names]
+    # Below its point, because the front's names stand above theirs.
+    chosen = base.transform_filter("datum.recommended && !datum.front").mark_text(
+        align="center", dy=24, color="--accent", fontWeight="bold"
+    ).encode(x, y, text="name:N")  # fmt: skip
+    layers = [line, spread, ring, points, band, names, chosen]
     limit = recommendation.requirement.max_loss
     original = recommendation.results.quality.get("I")
     if limit is not None and original is not None:
