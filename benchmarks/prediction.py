@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tierwise.predict.latency import fit_latency_model
+from tierwise.predict.fit import fit_latency_model
 from tierwise.store.read import read_results
 from tierwise.store.results import StudyResults, TrialResult, TrialState
 from tierwise.study.run import run_study

@@ -12,6 +12,7 @@ class StopReason(Enum):
     """Why no more blocks were measured; the value is what a person reads."""
 
     NARROW = "every interval of the median is within the target width"
+    TOLD_APART = "every contender is slower than the best, or as fast as it"
     BUDGET = "the time budget is spent"
     MOST_BLOCKS = "the most blocks are measured"
     NO_TRIAL_LEFT = "every trial has failed too often"

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from tierwise.errors import TierFault, UserError
 from tierwise.measure.clock import Clock, SystemClock
 from tierwise.measure.machine import EnergyMeter, MachineState, MachineWatch
+from tierwise.measure.narrowing import Look, Narrowing
 from tierwise.measure.outcome import MeasureOutcome, StopReason
 from tierwise.measure.plan import MeasurePlan
 from tierwise.measure.precision import Precision
@@ -37,6 +38,7 @@ def run_blocks(
     energy: Callable[[], float | None] | None = None,
     clock: Clock | None = None,
     pool: Executor | None = None,
+    narrowing: Narrowing | None = None,
     progress: Progress = SILENT,
 ) -> MeasureOutcome:
     """Measure all ``trials`` of one condition, interleaved, and say why it stopped.
@@ -61,6 +63,8 @@ def run_blocks(
         energy: Gives the joules used since its last call; by default by this machine.
         clock: Where time comes from.
         pool: Sends under Poisson arrivals; by default as many threads as a burst has requests.
+        narrowing: Which trials need no more blocks; says when it is enough instead of
+            ``plan.min_blocks``, ``plan.max_blocks`` and the width of intervals.
         progress: Told of every block.
 
     Raises:
@@ -86,7 +90,13 @@ def run_blocks(
             origin_s=clock.now_s() - sum(block.duration_s for block in done),
             energy=energy or EnergyMeter(),
         )
-        run = _Run(visitor, n_inputs=n_inputs, done=done, watch=watch or MachineWatch())
+        run = _Run(
+            visitor,
+            n_inputs=n_inputs,
+            done=done,
+            watch=watch or MachineWatch(),
+            narrowing=narrowing,
+        )
         with progress.task("blocks", plan.max_blocks) as task:
             task.advance(len(done))
             return run.measure(on_block, task)
@@ -124,7 +134,11 @@ class _Run(Generic[T]):
         n_inputs: int,
         done: Sequence[Block],
         watch: Callable[[], MachineState],
+        narrowing: Narrowing | None,
     ) -> None:
+        self.narrowing = narrowing
+        self.finished: set[str] = set()
+        self.look: Look | None = None
         self.visitor, self.plan, self.n_inputs, self.watch = visitor, visitor.plan, n_inputs, watch
         self.precision = Precision(self.plan.confidence, done)
         self.next_block = len(done)
@@ -132,12 +146,17 @@ class _Run(Generic[T]):
         self.abandoned: dict[str, str] = {}
         for block in done:
             self._count_misses(block)
+            self._narrow(block)
         self.requests = self.failed = self.late = 0
 
     @property
     def live(self) -> list[str]:
         """Ids of the trials that are still tried."""
-        return [name for name in self.visitor.trials if name not in self.abandoned]
+        return [
+            name
+            for name in self.visitor.trials
+            if name not in self.abandoned and name not in self.finished
+        ]
 
     @property
     def spent_s(self) -> float:
@@ -155,6 +174,7 @@ class _Run(Generic[T]):
             on_block(block)
             self.precision.add(block)
             self._count_misses(block)
+            self._narrow(block)
             self.requests += len(block.samples)
             self.late += sum(sample.late for sample in block.samples)
             self.next_block += 1
@@ -174,17 +194,33 @@ class _Run(Generic[T]):
 
     def _enough(self) -> StopReason | None:
         plan = self.plan
+        reason = self._enough_fixed() if self.narrowing is None else self._enough_narrowed()
+        if reason is None and plan.budget_s is not None and self.spent_s >= plan.budget_s:
+            return StopReason.BUDGET
+        return reason
+
+    def _enough_fixed(self) -> StopReason | None:
+        plan = self.plan
         if not self.live:
             return StopReason.NO_TRIAL_LEFT
         if self.next_block >= plan.min_blocks and self.precision.within(
             plan.target_relative_width, self.live
         ):
             return StopReason.NARROW
-        if self.next_block >= plan.max_blocks:
+        return StopReason.MOST_BLOCKS if self.next_block >= plan.max_blocks else None
+
+    def _enough_narrowed(self) -> StopReason | None:
+        if self.look is not None and self.look.enough:
+            return StopReason.TOLD_APART
+        if self.look is not None and self.look.last:
             return StopReason.MOST_BLOCKS
-        if plan.budget_s is not None and self.spent_s >= plan.budget_s:
-            return StopReason.BUDGET
-        return None
+        return None if self.live else StopReason.NO_TRIAL_LEFT
+
+    def _narrow(self, block: Block) -> None:
+        look = None if self.narrowing is None else self.narrowing.add(block)
+        if look is not None:
+            self.look = look
+            self.finished |= look.finished
 
     def _warm_up(self) -> WarmUp:
         budget_s = math.inf if self.plan.budget_s is None else self.plan.budget_s

@@ -1,7 +1,7 @@
 """What every strategy sends over which link: counted where it was measured."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from tierwise.operators.strategy import Strategy
-from tierwise.store.results import TrialResult
+from tierwise.store.results import SegmentCosts, TrialResult
 from tierwise.tiers.topology import Topology
 
 
@@ -36,14 +36,17 @@ class Traffic:
         )
 
 
-# What a hop carries: the model's input, or the tensors of a variant's cut.
-_Cargo = tuple[str, tuple[str, ...], int]
+# What a hop carries: the model's input, or the tensors of a variant's cut, as they are encoded.
+_Cargo = tuple[str, tuple[str, ...], int, tuple[tuple[str, str], ...]]
 
 
 def traffic_of(
-    strategies: Sequence[Strategy], trials: Sequence[TrialResult], topology: Topology
+    strategies: Sequence[Strategy],
+    trials: Sequence[TrialResult],
+    topology: Topology,
+    expected: Mapping[str, SegmentCosts],
 ) -> Traffic:
-    """Bytes of measured strategies, and of others that carry the same over other links."""
+    """Bytes of measured strategies, of others that carry the same, else those ``expected``."""
     links = [link.name for link in topology.links]
     counted: dict[Strategy, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for trial in trials:
@@ -57,6 +60,11 @@ def traffic_of(
     hops, known = np.zeros(len(strategies)), np.ones(len(strategies), dtype=bool)
     crossings, wire_bytes = np.zeros(shape), np.zeros(shape)
     for row, strategy in enumerate(strategies):
+        if strategy.id in expected:
+            for place, size in enumerate(expected[strategy.id].hop_bytes):
+                # Only where nothing was counted: counted bytes have their headers.
+                cargo = _cargo(strategy, place)
+                cargo_bytes[cargo] = cargo_bytes.get(cargo) or [float(size)]
         for cargo, crossed in _hops(strategy, topology):
             hops[row] += 1
             for link in crossed:
@@ -69,14 +77,19 @@ def traffic_of(
     return Traffic(hops, crossings, wire_bytes, known)
 
 
+def _cargo(strategy: Strategy, place: int) -> _Cargo:
+    encodings = strategy.encodings[place] if place < len(strategy.encodings) else ()
+    return strategy.variant, strategy.cuts, place, encodings
+
+
 def _hops(strategy: Strategy, topology: Topology) -> list[tuple[_Cargo, list[str]]]:
     """What each hop carries, and the links it crosses."""
     start = topology.names[0]
     found: list[tuple[_Cargo, list[str]]] = []
     if strategy.tiers[0] != start:
         crossed = [link.name for link in topology.path(start, strategy.tiers[0])]
-        found.append((("", (), -1), crossed))
+        found.append((("", (), -1, ()), crossed))
     for place, (near, far) in enumerate(pairwise(strategy.tiers)):
         crossed = [link.name for link in topology.path(near, far)]
-        found.append(((strategy.variant, strategy.cuts, place), crossed))
+        found.append((_cargo(strategy, place), crossed))
     return found

@@ -39,7 +39,7 @@ def as_json(recommendation: Recommendation) -> dict[str, object]:
             for switch in recommendation.switches
         ],
         "strategies": [
-            _strategy(verdict, assessment)
+            _strategy(recommendation, verdict, assessment)
             for verdict in recommendation.verdicts
             for assessment in verdict.strategies
         ],
@@ -55,8 +55,11 @@ def as_json(recommendation: Recommendation) -> dict[str, object]:
     }
 
 
-def _strategy(verdict: ConditionVerdict, assessment: Assessment) -> dict[str, object]:
+def _strategy(
+    recommendation: Recommendation, verdict: ConditionVerdict, assessment: Assessment
+) -> dict[str, object]:
     latency, quality = assessment.latency, assessment.quality
+    chosen = recommendation.results.chosen_as(assessment.trial)
     return {
         "id": assessment.id,
         "operator": assessment.trial.strategy.operator.value,
@@ -66,6 +69,8 @@ def _strategy(verdict: ConditionVerdict, assessment: Assessment) -> dict[str, ob
         "encodings": [dict(one) for one in assessment.trial.strategy.encodings],
         "condition": verdict.condition.id,
         "state": assessment.trial.state.value,
+        "chosen_as": None if chosen is None else chosen.value,
+        "predicted_s": assessment.trial.predicted_s,
         "reason": assessment.trial.reason or assessment.unsuited,
         "latency_s": {
             "p50": None if latency is None else latency.p50_s,

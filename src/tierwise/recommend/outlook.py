@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tierwise.predict.crossovers import Crossover, Lines, find_crossovers, lines_along
-from tierwise.predict.latency import LatencyModel, Predictions, fit_latency_model
+from tierwise.predict.fit import fit_latency_model
+from tierwise.predict.latency import LatencyModel, Predictions
 from tierwise.recommend.assess import assess
 from tierwise.recommend.latency import samples_needed
 from tierwise.recommend.pareto import pareto_front

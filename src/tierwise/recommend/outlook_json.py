@@ -28,8 +28,9 @@ def outlook_json(outlook: Outlook) -> dict[str, object]:
             "stretch": network.stretch,
             "burst_bytes": network.burst_bytes,
             "network_error": outlook.model.network_error,
-            "condition_error": outlook.model.condition_error,
-            "strategy_error": outlook.model.strategy_error,
+            "drift_error": outlook.model.drift_error,
+            "repeat_error": outlook.model.repeat_error,
+            "unseen_error": outlook.model.unseen_error,
         },
     }
 

@@ -92,7 +92,7 @@ def compare_all(
 
 
 def fastest_and_rivals(
-    trials: Sequence[TrialResult],
+    trials: Sequence[TrialResult], looks: int = 1
 ) -> tuple[str, Mapping[str, BlockComparison]]:
     """The fastest of ``trials``, and how the others stand to it.
 
@@ -100,6 +100,7 @@ def fastest_and_rivals(
 
     Args:
         trials: Those that meet the requirement, fastest by median first; at least one.
+        looks: How often it was looked at them while they were measured.
     """
     shared = [t for t in trials if len(np.intersect1d(t.block, trials[0].block)) >= FEWEST_BLOCKS]
     if len(shared) < 2:
@@ -109,7 +110,7 @@ def fastest_and_rivals(
         {t.strategy.id: t.latency_s for t in shared}, {t.strategy.id: t.block for t in shared}
     )
     try:
-        verdict = compare_with_best(values_s, names)
+        verdict = compare_with_best(values_s, names, looks=looks)
     except TooFewSamples:
         # The best by its blocks is another than by its samples, and shares too few with some.
         return trials[0].strategy.id, {}

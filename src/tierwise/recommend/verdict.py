@@ -87,7 +87,7 @@ def _judge_condition(
     verdict = ConditionVerdict(condition, judged, None, None, omnibus, comparisons)
     if not eligible:
         return verdict
-    fastest, rivals = fastest_and_rivals([a.trial for a in eligible])
+    fastest, rivals = fastest_and_rivals([a.trial for a in eligible], results.tests(condition))
     tied = {fastest} | {id_ for id_, c in rivals.items() if not c.told_apart}
     marked = tuple(
         replace(

@@ -14,6 +14,7 @@ from tierwise.recommend.recommendation import (
     Switch,
 )
 from tierwise.recommend.requirement import Requirement
+from tierwise.stats.equivalence import MARGIN
 from tierwise.stats.percentile import percentile_bound
 from tierwise.stats.percentile import samples_needed as percentile_samples_needed
 from tierwise.stats.verdict import FEWEST_BLOCKS, Standing
@@ -78,6 +79,7 @@ def condition_text(recommendation: Recommendation, verdict: ConditionVerdict) ->
         _what_it_loses(recommendation.results, choice),
         _compared_with(verdict, choice),
         _ties(verdict, choice),
+        _what_was_measured(recommendation.results, verdict),
         *_cautions(recommendation, verdict, choice),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -172,8 +174,7 @@ def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
     if not rivals:
         return "No other strategy meets the requirement."
     if verdict.tied:
-        names = _listed([a.id for a in verdict.tied])
-        text = f"{names} cannot be told apart from it ({_TEST})"
+        text = _tied_text(verdict, choice)
         if choice.id != verdict.fastest:
             text += f"; it is preferred for being simpler ({_why_simpler(verdict, choice)})"
         return text + "."
@@ -187,6 +188,37 @@ def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
     return (
         f"The next one, {rivals[0].id}, is {comparison.ratio.estimate - 1:.1%} slower{little}"
         f" ({_TEST}: p {_p(comparison.p_holm)})."
+    )
+
+
+def _tied_text(verdict: ConditionVerdict, choice: Assessment) -> str:
+    """Which are shown to be as fast, and which only could not be told apart."""
+    tied = [a for a in verdict.strategies if a.tied_with_best]
+    fastest = verdict.get(verdict.fastest) if verdict.fastest else choice
+    compared = {a.id: a.against_best for a in tied if a.against_best is not None}
+    equal = [id_ for id_, c in compared.items() if c.standing is Standing.EQUIVALENT]
+    open_ = [a.id for a in tied if a.id not in equal and a.id != fastest.id]
+    sentences = []
+    if equal:
+        verb = "is" if len(equal) == 1 else "are"
+        sentences.append(f"{_listed(equal)} {verb} as fast as {fastest.id}, within {MARGIN:.0%}")
+    if open_:
+        blocks = max(compared[id_].blocks for id_ in open_ if id_ in compared)
+        sentences.append(
+            f"{_listed(open_)} cannot be told apart from {fastest.id} in {blocks} blocks ({_TEST})"
+        )
+    return "; ".join(sentences)
+
+
+def _what_was_measured(results: StudyResults, verdict: ConditionVerdict) -> str:
+    """Where only some strategies were measured: how many, and what the rest is."""
+    measured = sum(a.measured for a in verdict.strategies)
+    predicted = [a for a in verdict.strategies if a.latency is not None and not a.measured]
+    if not predicted or not results.rounds.get(verdict.condition):
+        return ""
+    return (
+        f"{measured} strategies were measured here; the other {len(predicted)} are predicted (~)"
+        " and are not recommended."
     )
 
 

@@ -145,8 +145,12 @@ def compare_with_best(
     *,
     margin: float = MARGIN,
     alpha: float = ALPHA,
+    looks: int = 1,
 ) -> BlockVerdict:
     """Tell which of ``k`` strategies are slower than the best beyond noise.
+
+    A strategy may have been left out from some block on; its median is then set right by what the
+    one with the most blocks did in the same blocks.
 
     Args:
         values_s: Latency of every block and strategy, in the order of the blocks; positive, NaN
@@ -154,11 +158,13 @@ def compare_with_best(
         names: Of the strategies.
         margin: A ratio within ``1 + margin`` makes no difference in practice.
         alpha: Bound on the chance that any claim of a difference is false.
+        looks: How often the blocks are looked at before it is decided to stop, this time
+            included; every p-value is multiplied by it.
 
     Raises:
         TooFewSamples: fewer than 8 blocks, or a strategy shares fewer than 8 with the best.
     """
-    medians_s = np.nanmedian(values_s, axis=0)
+    medians_s = comparable_medians_s(values_s)
     best = int(np.argmin(medians_s))
     logs = np.log(values_s)
     shared = np.sum(np.isfinite(logs) & np.isfinite(logs[:, [best]]), axis=0)
@@ -171,10 +177,11 @@ def compare_with_best(
     complete = logs[np.isfinite(logs).all(axis=1)]
     k = len(names)
     least = _least_inflation(logs)
-    adjusted = adjusted_p(values_s)
+    adjusted = np.minimum(1.0, looks * adjusted_p(values_s))
     ranks = [
         _rank(values_s[:, [i, best]], names[i], float(medians_s[i]), float(adjusted[i, best]),
-              is_best=bool(i == best), least_inflation=least, margin=margin, alpha=alpha)
+              is_best=bool(i == best), least_inflation=least, margin=margin, alpha=alpha,
+              looks=looks)
         for i in np.argsort(medians_s, kind="stable")
     ]  # fmt: skip
     return BlockVerdict(
@@ -186,6 +193,24 @@ def compare_with_best(
         margin=margin,
         alpha=alpha,
     )
+
+
+def comparable_medians_s(values_s: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
+    """Median of every strategy, as if each had been measured in every block.
+
+    What a machine's drift did in the blocks that a strategy has is taken from the strategy with the
+    most blocks. Where all have the same blocks these are their medians.
+    """
+    there = np.isfinite(values_s)
+    medians_s: np.ndarray = np.nanmedian(values_s, axis=0)
+    counts = there.sum(axis=0)
+    reference = int(np.lexsort((medians_s, -counts))[0])
+    drift = np.ones(len(medians_s))
+    for i in np.flatnonzero(counts < counts[reference]):
+        both = there[:, i] & there[:, reference]
+        if both.any():
+            drift[i] = np.median(values_s[both, reference]) / medians_s[reference]
+    return medians_s / drift
 
 
 def adjusted_p(values_s: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "k k"]:
@@ -228,6 +253,7 @@ def _rank(
     least_inflation: float,
     margin: float,
     alpha: float,
+    looks: int,
 ) -> Rank:
     both = pair_s[np.isfinite(pair_s).all(axis=1)]
     n = len(both)
@@ -242,10 +268,19 @@ def _rank(
         alpha=_EQUIVALENCE_ALPHA,
         effective_n=worth,
     )
+    holds = near.holds
+    if holds and looks > 1:
+        strict = _EQUIVALENCE_ALPHA / looks
+        holds = (
+            worth >= fewest_for_median(1 - 2 * strict)
+            and equivalence(
+                both[:, 0], both[:, 1], margin=margin, alpha=strict, effective_n=worth
+            ).holds
+        )
     if p_holm < alpha:
-        standing = Standing.SLIGHTLY_SLOWER if near.holds else Standing.SLOWER
+        standing = Standing.SLIGHTLY_SLOWER if holds else Standing.SLOWER
     else:
-        standing = Standing.EQUIVALENT if near.holds else Standing.NOT_TOLD_APART
+        standing = Standing.EQUIVALENT if holds else Standing.NOT_TOLD_APART
     return Rank(name, median_s, standing, near.ratio, p_holm, n, worth)
 
 

@@ -84,6 +84,28 @@ _STEPS = (
         from_labels INTEGER NOT NULL, per_input BLOB NOT NULL, more TEXT NOT NULL
     ) STRICT;
     """,
+    # What decides which trials are measured: the profile that predictions start from, and the
+    # rounds of measuring that were chosen by them.
+    """
+    CREATE TABLE profile_blocks (
+        block INTEGER PRIMARY KEY, input_index INTEGER NOT NULL, record TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE profile_samples (
+        strategy TEXT NOT NULL, block INTEGER NOT NULL REFERENCES profile_blocks (block),
+        request INTEGER NOT NULL, input_index INTEGER NOT NULL, latency_s REAL NOT NULL,
+        started_at_s REAL NOT NULL, parts_s TEXT NOT NULL, wire_bytes TEXT NOT NULL,
+        PRIMARY KEY (strategy, block, request)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE segment_costs (
+        strategy TEXT PRIMARY KEY, compute_shares TEXT NOT NULL, hop_bytes TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE rounds (
+        condition INTEGER NOT NULL REFERENCES conditions (number), round INTEGER NOT NULL,
+        first_block INTEGER NOT NULL, looks TEXT NOT NULL, tests INTEGER NOT NULL,
+        chosen TEXT NOT NULL,
+        PRIMARY KEY (condition, round)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 FORMAT = len(_STEPS)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tierwise.errors import NotAStudyError
 from tierwise.measure.cold_start import ColdStart
+from tierwise.store.choices import load_profile, load_rounds, load_segment_costs
 from tierwise.store.codec import load_cold_start, load_condition, load_strategy, load_topology
 from tierwise.store.database import has_table, open_to_read
 from tierwise.store.results import (
@@ -19,6 +20,7 @@ from tierwise.store.results import (
     TrialState,
     VariantRecord,
     WarningKind,
+    unlimited,
 )
 from tierwise.tiers.topology import NetworkCondition
 
@@ -51,16 +53,19 @@ def results_of(db: sqlite3.Connection, folder: Path) -> StudyResults:
         row["number"]: load_condition(row["shapes"])
         for row in db.execute("SELECT number, shapes FROM conditions ORDER BY number")
     }
+    topology = load_topology(facts["topology"])
+    trials = _trials(db, conditions)
+    strategies = {trial.strategy.id: trial.strategy for trial in trials}
     return StudyResults(
         name=facts["name"],
         model=facts["model"],
         task=facts["task"],
-        topology=load_topology(facts["topology"]),
+        topology=topology,
         conditions=tuple(conditions.values()),
         requirement=json.loads(facts["requirement"]),
         variants={row["name"]: _variant(row) for row in db.execute("SELECT * FROM variants")},
         quality=_qualities(db),
-        trials=_trials(db, conditions),
+        trials=trials,
         probes=tuple(
             ProbeFigure(*row)
             for row in db.execute("SELECT subject, quantity, asked, achieved, backend FROM probes")
@@ -72,6 +77,9 @@ def results_of(db: sqlite3.Connection, folder: Path) -> StudyResults:
         environment={
             row["label"]: row["value"] for row in db.execute("SELECT label, value FROM environment")
         },
+        profile=load_profile(db, strategies, unlimited(topology)),
+        segment_costs=load_segment_costs(db),
+        rounds=load_rounds(db, conditions),
     )
 
 

@@ -10,12 +10,15 @@ from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.measure.cold_start import ColdStart
 from tierwise.operators.strategy import Strategy
 from tierwise.quality.figure import QualityFigure
-from tierwise.tiers.topology import NetworkCondition, Topology
+from tierwise.tiers.topology import LinkShape, NetworkCondition, Topology
 
 __all__ = [
+    "Chosen",
     "ProbeFigure",
     "QualityFigure",
     "ResultWarning",
+    "Round",
+    "SegmentCosts",
     "StudyResults",
     "TrialResult",
     "TrialState",
@@ -33,6 +36,46 @@ class TrialState(Enum):
     FAILED = "failed"
     LEFT_OUT = "left out"  # for a reason that needs no measurement: the same as another, privacy
     PENDING = "pending"
+
+
+class Chosen(Enum):
+    """Why a trial is measured and not only predicted; the value is what people read."""
+
+    CONTENDER = "could be the best"
+    BASELINE = "baseline"
+    CHECK = "check of the prediction"
+
+
+@dataclass(frozen=True)
+class Round:
+    """What was decided to be measured under a condition, before it was.
+
+    Attributes:
+        first_block: Number of the round's first block.
+        looks: Numbers of blocks after which it is looked whether the contenders are told apart.
+        tests: How many looks there may be in all under the condition, other rounds included;
+            every claim is corrected for so many.
+        chosen: By strategy id, why it is measured.
+    """
+
+    first_block: int
+    looks: tuple[int, ...]
+    tests: int
+    chosen: Mapping[str, Chosen]
+
+
+@dataclass(frozen=True)
+class SegmentCosts:
+    """What a strategy's segments cost, told without its tiers and links.
+
+    Attributes:
+        compute_shares: The time of each segment as a share of the whole variant's, both on the
+            machine that ran the study.
+        hop_bytes: Bytes that a segment sends to the next, headers included; one fewer.
+    """
+
+    compute_shares: tuple[float, ...]
+    hop_bytes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -129,6 +172,11 @@ class StudyResults:
         probes: Of tiers and links.
         warnings: About the study as a whole or parts of it.
         environment: Machine, versions, back ends: label to value.
+        profile: Strategies that were measured over unlimited links, to predict from; a
+            :class:`TrialResult` each, under :func:`unlimited`.
+        segment_costs: By strategy id, what is expected of its segments before they are measured.
+        rounds: Of every condition whose trials were chosen by prediction; empty where the whole
+            grid is measured.
     """
 
     name: str
@@ -143,6 +191,9 @@ class StudyResults:
     probes: tuple[ProbeFigure, ...] = ()
     warnings: tuple[ResultWarning, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    profile: tuple[TrialResult, ...] = ()
+    segment_costs: Mapping[str, SegmentCosts] = field(default_factory=dict)
+    rounds: Mapping[NetworkCondition, tuple[Round, ...]] = field(default_factory=dict)
 
     def quality_of(self, strategy: Strategy) -> QualityFigure | None:
         """What the strategy answers: its own figure where its boundary loses, else its variant's.
@@ -152,3 +203,19 @@ class StudyResults:
         if strategy.lossy:
             return self.quality.get(strategy.id)
         return self.quality.get(strategy.variant)
+
+    def tests(self, condition: NetworkCondition) -> int:
+        """How many looks the claims under ``condition`` are to be corrected for."""
+        return max((one.tests for one in self.rounds.get(condition, ())), default=1)
+
+    def chosen_as(self, trial: TrialResult) -> Chosen | None:
+        """Why ``trial`` was measured; ``None`` where it was not, or nothing was chosen."""
+        for one in self.rounds.get(trial.condition, ()):
+            if trial.strategy.id in one.chosen:
+                return one.chosen[trial.strategy.id]
+        return None
+
+
+def unlimited(topology: Topology) -> NetworkCondition:
+    """The network that a profile is measured over: no link is shaped."""
+    return NetworkCondition({link.name: LinkShape() for link in topology.links})

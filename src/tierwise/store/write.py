@@ -17,6 +17,12 @@ from tierwise.measure.cold_start import ColdStart
 from tierwise.measure.sample import Block, Sample
 from tierwise.operators.strategy import Strategy
 from tierwise.store.artefacts import Artefacts
+from tierwise.store.choices import (
+    insert_profile_block,
+    insert_round,
+    insert_segment_costs,
+    load_profile_blocks,
+)
 from tierwise.store.codec import (
     dump,
     dump_block_record,
@@ -33,6 +39,8 @@ from tierwise.store.results import (
     ProbeFigure,
     QualityFigure,
     ResultWarning,
+    Round,
+    SegmentCosts,
     StudyResults,
     TrialState,
     VariantRecord,
@@ -209,10 +217,11 @@ class StudyStore:
     ) -> None:
         """Store the plan's trials and mark the plan done; samples of a former plan go."""
         with self._transaction():
-            self._db.execute("DELETE FROM samples")
-            self._db.execute("DELETE FROM blocks")
-            self._db.execute("DELETE FROM trials")
-            self._db.execute("DELETE FROM cold_starts")
+            for table in (
+                "samples", "blocks", "trials", "cold_starts", "rounds", "segment_costs",
+                "profile_samples", "profile_blocks",
+            ):  # fmt: skip
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from above
             self._db.executemany(
                 "INSERT INTO trials (strategy, operator, variant, tiers, cuts, encodings, "
                 "condition, state, reason, predicted_s) VALUES (?, ?, ?, ?, ?, ?, "
@@ -294,6 +303,43 @@ class StudyStore:
                 (shapes,),
             )
         )
+
+    # What decides which trials are measured
+
+    def add_profile_block(self, block: Block) -> None:
+        """Store one finished block of the profile: all of its samples, or none."""
+        with self._transaction():
+            insert_profile_block(self._db, block)
+
+    def profile_blocks(self) -> tuple[Block, ...]:
+        """The blocks of the profile that are already here, in order."""
+        return load_profile_blocks(self._db)
+
+    def set_segment_costs(self, costs: Mapping[str, SegmentCosts]) -> None:
+        """Store what is expected of strategies, by their ids."""
+        with self._transaction():
+            insert_segment_costs(self._db, costs)
+
+    def add_round(self, condition: NetworkCondition, one: Round) -> None:
+        """Store what is to be measured next under ``condition``."""
+        with self._transaction():
+            insert_round(self._db, condition, one)
+
+    def set_predictions(
+        self, predictions: Iterable[tuple[Strategy, NetworkCondition, tuple[float, float, float]]]
+    ) -> None:
+        """Store ``(low, median, high)`` of trials; those that were pending are predicted now."""
+        pending, predicted = TrialState.PENDING.value, TrialState.PREDICTED.value
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE trials SET predicted_s = ?, state = CASE state WHEN ? THEN ? ELSE state "
+                "END WHERE strategy = ? AND "
+                "condition = (SELECT number FROM conditions WHERE shapes = ?)",
+                [
+                    (dump(list(figures)), pending, predicted, strategy.id, dump_condition(where))
+                    for strategy, where, figures in predictions
+                ],
+            )
 
     def finish_trial(
         self,

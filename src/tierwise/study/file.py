@@ -54,6 +54,15 @@ def _operators(value: object) -> object:
     return {"use": value} if isinstance(value, list) else value
 
 
+def _or_all(schema: dict[str, Any]) -> None:
+    """Let an editor accept `all` for the section."""
+    schema["anyOf"] = [{"const": "all"}, {"$ref": schema.pop("$ref")}]
+
+
+def _measure(value: object) -> object:
+    return {"strategies": value} if isinstance(value, str) else value
+
+
 class StudyFile(Section):
     """A whole study file. Only `model` has to be there."""
 
@@ -90,8 +99,10 @@ class StudyFile(Section):
     quality: QualitySpec = Field(
         default=QualitySpec(), description="How many inputs calibrate and evaluate."
     )
-    measure: MeasureSpec = Field(
-        default=MeasureSpec(), description="How latency is measured: how often, and in which order."
+    measure: Annotated[MeasureSpec, BeforeValidator(_measure)] = Field(
+        default=MeasureSpec(),
+        description="What is measured, how often, and in which order; `all`: every strategy.",
+        json_schema_extra=_or_all,
     )
     require: RequireSpec = Field(
         default=RequireSpec(), description="What the deployment must meet; may be left out."

@@ -12,7 +12,7 @@ from tierwise.study.subject import Subject
 # What does not change any number that is already measured: names, requirements, and how many more
 # samples are wanted.
 _MAY_CHANGE = {"name", "require", "measure.samples", "measure.max_samples", "measure.precision",
-               "measure.budget"}  # fmt: skip
+               "measure.budget", "measure.strategies"}  # fmt: skip
 _FACT = "identity"
 
 

@@ -2,56 +2,31 @@
 
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tierwise.caveats import ResultWarning, WarningKind
-from tierwise.data.source import Dataset
+from tierwise.caveats import WarningKind
 from tierwise.errors import TierFault
-from tierwise.measure.outcome import MeasureOutcome
-from tierwise.measure.run import run_blocks
-from tierwise.measure.sample import Block, Timing
 from tierwise.operators.strategy import Strategy
 from tierwise.progress import SILENT, Progress
-from tierwise.store.results import ProbeFigure, TrialState
+from tierwise.store.results import TrialState
 from tierwise.store.write import StudyStore
-from tierwise.study.caveats import measured_caveats, probe_caveats
+from tierwise.study.conditions import Measuring
 from tierwise.study.deployment import Deployment
 from tierwise.study.environment import describe_environment
 from tierwise.study.file import StudyFile
 from tierwise.study.fitting import Fitter, Fitting
-from tierwise.study.segments import Segment
+from tierwise.study.job import MeasureJob
+from tierwise.study.rounds import measure_chosen, measured_aim, measured_key
 from tierwise.study.starting import measure_starts
-from tierwise.study.variants import StoredVariant
 from tierwise.tiers.emulated import start
 from tierwise.tiers.remote import connect
 from tierwise.tiers.running import RunningTopology
-from tierwise.tiers.topology import NetworkCondition, Tier, Topology
+from tierwise.tiers.topology import Tier, Topology
 from tierwise.units import format_bytes
-
-
-@dataclass(frozen=True)
-class MeasureJob:
-    """What is to be measured.
-
-    Attributes:
-        study: The study.
-        topology: Its tiers, with their tokens.
-        conditions: Its network conditions; their position is their number.
-        segments: The files of every strategy that may fit.
-        variants: By name.
-        data: What timed requests carry.
-    """
-
-    study: StudyFile
-    topology: Topology
-    conditions: Sequence[NetworkCondition]
-    segments: Mapping[Strategy, tuple[Segment, ...]]
-    variants: Mapping[str, StoredVariant]
-    data: Dataset
 
 
 def measure_study(job: MeasureJob, store: StudyStore, progress: Progress = SILENT) -> None:
@@ -83,30 +58,22 @@ def measure_study(job: MeasureJob, store: StudyStore, progress: Progress = SILEN
         ]
         if not measured:
             for number in left:
-                store.set_facts({_key(number): _aim(job.study)})
+                store.set_facts({measured_key(number): measured_aim(job.study)})
             return
         if fitting.crowded:
             deployment = _make_room(job, stack, fitting.crowded, measured, progress)
-        measure_starts(deployment, measured, job.data, store, progress)
-        for number in left:
-            _measure_condition(
-                job, store, deployment, strategies=measured, number=number, progress=progress
-            )
+        if job.study.measure.strategies == "chosen":
+            measure_chosen(Measuring(job, store, deployment, progress), tuple(measured), left)
+        else:
+            measure_starts(deployment, measured, job.data, store, progress)
+            for number in left:
+                Measuring(job, store, deployment, progress).condition(number, measured)
+                store.set_facts({measured_key(number): measured_aim(job.study)})
 
 
 def unmeasured(study: StudyFile, conditions: int, store: StudyStore) -> list[int]:
     """Numbers of the conditions that do not have all their samples yet."""
-    return [n for n in range(conditions) if store.fact(_key(n)) != _aim(study)]
-
-
-def _key(number: int) -> str:
-    return f"measured:{number}"
-
-
-def _aim(study: StudyFile) -> str:
-    """What makes a condition done: a change asks for more blocks."""
-    spec = study.measure
-    return f"{spec.samples} to {spec.max_samples} within {spec.precision} in {spec.budget}"
+    return [n for n in range(conditions) if store.fact(measured_key(n)) != measured_aim(study)]
 
 
 @contextmanager
@@ -233,70 +200,3 @@ def _keep_fitting(
     for strategy, memory_bytes in fitting.memory_bytes.items():
         store.set_memory(strategy, memory_bytes)
     store.set_warnings([WarningKind.OUTPUT_DIFFERS], fitting.caveats)
-
-
-def _measure_condition(
-    job: MeasureJob,
-    store: StudyStore,
-    deployment: Deployment,
-    *,
-    strategies: Sequence[Strategy],
-    number: int,
-    progress: Progress,
-) -> None:
-    condition = job.conditions[number]
-    running = deployment.running
-    with progress.task("Probing tiers and links", None):
-        probes = [
-            ProbeFigure(p.subject, p.quantity, p.asked, p.achieved, p.backend)
-            for p in running.probe(condition)
-        ]
-    store.add_probes(probes)
-    _add_caveats(store, probe_caveats(probes, condition))
-    running.shape(condition)
-    blocks = list(store.blocks(condition))
-    if blocks:
-        progress.say(f"{condition.id}: going on behind block {len(blocks)}.")
-
-    def on_block(block: Block) -> None:
-        store.add_block(condition, block)
-        blocks.append(block)
-
-    def send(strategy: Strategy, index: int) -> Timing:
-        return deployment.send(strategy, job.data.payload(index))
-
-    def recover(_: Strategy, fault: TierFault) -> bool:
-        progress.say(f"A request failed and is sent again: {fault.message}")
-        return deployment.revive()
-
-    outcome = run_blocks(
-        strategies,
-        send,
-        job.study.measure.plan(),
-        on_block,
-        n_inputs=len(job.data),
-        done=tuple(blocks),
-        trial_id=lambda strategy: strategy.id,
-        recover=recover,
-        progress=progress,
-    )
-    _finish_condition(store, condition, strategies, outcome)
-    _add_caveats(store, measured_caveats(condition, blocks, outcome))
-    store.set_facts({_key(number): _aim(job.study)})
-    progress.say(f"{condition.id or 'one tier'}: {outcome.blocks} blocks; {outcome.reason.value}.")
-
-
-def _finish_condition(
-    store: StudyStore,
-    condition: NetworkCondition,
-    strategies: Sequence[Strategy],
-    outcome: MeasureOutcome,
-) -> None:
-    for strategy in strategies:
-        reason = outcome.abandoned.get(strategy.id, "")
-        state = TrialState.FAILED if reason else TrialState.MEASURED
-        store.finish_trial(strategy, condition, state, reason=reason)
-
-
-def _add_caveats(store: StudyStore, caveats: Sequence[ResultWarning]) -> None:
-    store.set_warnings((), caveats)

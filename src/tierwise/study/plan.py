@@ -27,7 +27,7 @@ from tierwise.units import format_bytes
 
 # heuristic: what HTTP and the protocol's JSON add to a request or reply. A request of one tensor of
 # 602,112 bytes was 602,509 bytes on the wire; pre-processing, tokens and more tensors add to that.
-_HEADER_BYTES = 600
+HEADER_BYTES = 600
 _TIMED_RUNS, _WARM_RUNS = 9, 3
 # heuristic: multiply-accumulates a second of one core, for an estimate before anything ran; a
 # residual CNN in fp32 does 15-25 G on AVX2.
@@ -188,8 +188,8 @@ def measure_workload(variant: StoredVariant, data: Dataset, task: str) -> Worklo
     reply = sum(array.nbytes for array in postprocess_for(task).apply(outputs).values())
     return Workload(
         compute_s=float(np.median(times_s)),
-        request_bytes=sent + _HEADER_BYTES,
-        reply_bytes=reply + _HEADER_BYTES,
+        request_bytes=sent + HEADER_BYTES,
+        reply_bytes=reply + HEADER_BYTES,
     )
 
 
@@ -200,7 +200,7 @@ def estimate_s(
     payload = subject.evaluation.payload(0)
     sent = len(payload) if isinstance(payload, bytes) else sum(a.nbytes for a in payload.values())
     one_s = subject.graph.macs / _MACS_PER_S
-    workload = Workload(one_s, sent + _HEADER_BYTES, _HEADER_BYTES)
+    workload = Workload(one_s, sent + HEADER_BYTES, HEADER_BYTES)
     grid = placements(study.operators.chosen, topology)
     plan = study.measure.plan()
     requests = plan.min_blocks + plan.min_warmup_blocks

@@ -13,7 +13,8 @@ from tierwise.store.results import StudyResults, TrialState
 from tierwise.store.write import StudyStore
 from tierwise.study.file import StudyFile
 from tierwise.study.identity import check_identity, identity_of
-from tierwise.study.measuring import MeasureJob, measure_study, unmeasured
+from tierwise.study.job import MeasureJob
+from tierwise.study.measuring import measure_study, unmeasured
 from tierwise.study.parse import read_study_file
 from tierwise.study.placements import Placement, placements
 from tierwise.study.plan import PlannedStrategy, check_named_cut, estimate_s, plan_trials

@@ -21,7 +21,7 @@ operators:
   use: [I, Q, E, P, QEP]
   quantize: {budget: 2s, max_loss: 100}
 quality: {calibration: 24, evaluation: 40}
-measure: {samples: 6}
+measure: {samples: 6, strategies: all}
 require: {max_loss: 100}
 """
 CHANNELS, SIDE, CLASSES, BLOCKS = 16, 24, 5, 4

@@ -10,7 +10,7 @@ from tierwise.predict.crossovers import (
     find_crossovers,
     lines_along,
 )
-from tierwise.predict.latency import fit_latency_model
+from tierwise.predict.fit import fit_latency_model
 from tierwise.testing.results import made_up_results
 
 RESULTS = made_up_results(edge_cloud=("5Mbit", "50Mbit"))

@@ -6,7 +6,7 @@ import pytest
 
 from tierwise.errors import NotAStudyError
 from tierwise.predict.crossovers import at_rate
-from tierwise.predict.latency import fit_latency_model
+from tierwise.predict.fit import fit_latency_model
 from tierwise.store.results import StudyResults, TrialState
 from tierwise.testing.results import made_up_results
 from tierwise.tiers.topology import LinkShape, NetworkCondition

@@ -1,5 +1,5 @@
 from tierwise.predict.crossovers import at_rate
-from tierwise.predict.latency import fit_latency_model
+from tierwise.predict.fit import fit_latency_model
 from tierwise.recommend.outlook import crossover_text
 from tierwise.recommend.requirement import Requirement
 from tierwise.recommend.verdict import recommend

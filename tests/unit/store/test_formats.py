@@ -9,7 +9,7 @@ from tierwise.measure.cold_start import ColdStart
 from tierwise.measure.sample import Timing
 from tierwise.store.database import FILE_NAME, FORMAT
 from tierwise.store.read import read_results
-from tierwise.store.results import TrialState
+from tierwise.store.results import Chosen, TrialState
 from tierwise.store.write import StudyStore
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("format-*.db"))
@@ -19,6 +19,7 @@ START = ColdStart({"mobile": (1.0,)}, (Timing(1.0),), (Timing(0.5),))
 # The first format that has them.
 COLD_STARTS = 2
 ENCODINGS = 3
+CHOICES = 4
 
 
 def check(results, version):
@@ -55,6 +56,18 @@ def check_boundary(results, version):
         assert results.quality_of(split).loss == 1.0
 
 
+def check_choices(results):
+    """What decides which trials are measured: from format 4 on."""
+    whole, split = results.trials
+    assert [t.strategy.id for t in results.profile] == [whole.strategy.id]
+    assert results.profile[0].latency_s.tolist() == [0.25]
+    assert results.segment_costs[split.strategy.id].compute_shares == (0.25, 0.75)
+    assert results.tests(whole.condition) == 8
+    assert results.chosen_as(split) is Chosen.CONTENDER
+    assert results.chosen_as(whole) is Chosen.BASELINE
+    assert whole.predicted_s == (0.25, 0.5, 0.75)
+
+
 def test_there_is_a_fixture_of_every_format():
     assert [path.stem for path in FIXTURES] == [f"format-{n}" for n in range(1, FORMAT + 1)]
 
@@ -65,6 +78,8 @@ def test_a_database_of_any_format_is_read_and_continued(path, tmp_path):
     shutil.copy(path, tmp_path / FILE_NAME)
     check(read_results(tmp_path), version)
     check_boundary(read_results(tmp_path), version)
+    if version >= CHOICES:
+        check_choices(read_results(tmp_path))
     with StudyStore.open(tmp_path) as store:
         results = store.results()
         check(results, version)

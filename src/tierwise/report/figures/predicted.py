@@ -4,7 +4,8 @@ import altair as alt
 import numpy as np
 
 from tierwise.predict.crossovers import Crossover, at_rate, find_crossovers, not_beaten
-from tierwise.predict.latency import LatencyModel, fit_latency_model
+from tierwise.predict.fit import fit_latency_model
+from tierwise.predict.latency import LatencyModel
 from tierwise.recommend.outlook import around, crossover_text, lines_of, without_rate
 from tierwise.recommend.recommendation import Recommendation
 from tierwise.report.figures.axes import latency_axis

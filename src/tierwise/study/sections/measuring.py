@@ -12,25 +12,34 @@ from tierwise.units import parse_duration_s
 class MeasureSpec(Section):
     """How latency is measured."""
 
+    strategies: Literal["chosen", "all"] = Field(
+        default="chosen",
+        description="`chosen`: under each network condition those that could be the best as far "
+        "as is predicted, the model as it is on every tier, and a few drawn to check the "
+        "prediction; the others are reported as predicted. `all`: every one. "
+        "`measure: all` is short for it.",
+    )
     samples: int = Field(
         default=30,
         ge=1,
         le=100_000,
-        description="Timed requests of each strategy under each network condition. "
+        description="Timed requests of each measured strategy under each network condition. "
         "90 or more back a p95 with 99% confidence.",
     )
     max_samples: int | None = Field(
         default=None,
         ge=1,
         le=100_000,
-        description="Go on beyond `samples`, up to this many, until `precision` is reached.",
+        description="Go on beyond `samples`, up to this many. `chosen`: until the best is told "
+        "apart from all others or shown to be as fast (left out: 8 times `samples`). `all`: "
+        "until `precision` is reached (left out: do not go on).",
     )
     precision: float = Field(
         default=0.02,
         gt=0,
         lt=1,
-        description="With `max_samples`: stop when the 95% interval of every median is at most "
-        "this wide, relative to the median.",
+        description="With `all` and `max_samples`: stop when the 95% interval of every median is "
+        "at most this wide, relative to the median.",
     )
     budget: Duration | None = Field(
         default=None,

@@ -1,0 +1,108 @@
+"""Fewer trials at every look: blocks go on only with those that could still be the best.
+
+Looks are planned before the first block, and every test is corrected for their number
+(Bonferroni), so stopping, or leaving a trial out, when a test says so cannot raise the chance of a
+false claim above what one test at the end would have. Source: C. Jennison and B. W. Turnbull, Group
+Sequential Methods with Applications to Clinical Trials, 1999: theirs are sharper boundaries.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tierwise.errors import TooFewSamples
+from tierwise.measure.sample import Block
+from tierwise.stats.verdict import FEWEST_BLOCKS, Standing, block_values, compare_with_best
+
+_SLOWER = frozenset({Standing.SLOWER, Standing.SLIGHTLY_SLOWER})
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look showed.
+
+    Attributes:
+        finished: Ids of trials that need no further block.
+        enough: Whether every contender is slower than the best, or as fast as it.
+        last: Whether no further look is planned.
+    """
+
+    finished: frozenset[str]
+    enough: bool
+    last: bool
+
+
+class Narrowing:
+    """Which trials of a condition need more blocks.
+
+    A contender is finished when it is shown to be slower than the best; what else is measured, at
+    the first look of its round.
+    """
+
+    def __init__(
+        self,
+        contenders: Collection[str],
+        looks: Sequence[int],
+        *,
+        tests: int,
+        least_blocks: int = 0,
+    ) -> None:
+        """Plan the looks.
+
+        Args:
+            contenders: Ids of the trials among which the best is looked for.
+            looks: Numbers of finished blocks, rising, after which it is looked.
+            tests: How many looks there are in all under this condition; at least their number.
+            least_blocks: Blocks of the contenders below which it is never enough.
+        """
+        self._contenders = tuple(contenders)
+        self._looks = tuple(looks)
+        self._tests = tests
+        self._least = least_blocks
+        self._latency_s: dict[str, list[float]] = defaultdict(list)
+        self._block: dict[str, list[int]] = defaultdict(list)
+        self._count = 0
+
+    def add(self, block: Block) -> Look | None:
+        """Take in a finished block; what the look behind it showed, where one is planned."""
+        self._count = block.index + 1
+        for sample in block.samples:
+            self._latency_s[sample.trial].append(sample.latency_s)
+            self._block[sample.trial].append(sample.block)
+        return self._look(block.order) if self._count in self._looks else None
+
+    def _look(self, measured: Iterable[str]) -> Look:
+        standings = self.standings()
+        slower = {name for name, standing in standings.items() if standing in _SLOWER}
+        others = {name for name in measured if name not in self._contenders}
+        open_ = [n for n in self._contenders if n in self._block and n not in standings]
+        undecided = [n for n, s in standings.items() if s is Standing.NOT_TOLD_APART]
+        blocks = max((len(set(self._block[n])) for n in self._contenders), default=0)
+        return Look(
+            finished=frozenset(slower | others),
+            enough=not undecided and len(open_) <= (not standings) and blocks >= self._least,
+            last=self._count >= self._looks[-1],
+        )
+
+    def standings(self) -> Mapping[str, Standing]:
+        """Of every contender that shares enough blocks with the best; empty below two of them."""
+        names = [name for name in self._contenders if name in self._block]
+        if len(names) < 2:
+            return {}
+        values_s = block_values(
+            {name: np.array(self._latency_s[name]) for name in names},
+            {name: np.array(self._block[name]) for name in names},
+        )
+        there = np.isfinite(values_s)
+        most = int(np.argmax(there.sum(axis=0)))
+        shared = (there & there[:, [most]]).sum(axis=0) >= FEWEST_BLOCKS
+        if shared.sum() < 2:
+            return {}
+        kept = [name for name, enough in zip(names, shared, strict=True) if enough]
+        try:
+            verdict = compare_with_best(values_s[:, shared], kept, looks=self._tests)
+        except TooFewSamples:
+            return {}
+        return {rank.name: rank.standing for rank in verdict.ranks}

@@ -1,0 +1,129 @@
+"""One network condition: links shaped and probed, blocks sent and committed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tierwise.caveats import ResultWarning
+from tierwise.errors import TierFault
+from tierwise.measure.narrowing import Narrowing
+from tierwise.measure.outcome import MeasureOutcome
+from tierwise.measure.plan import MeasurePlan
+from tierwise.measure.run import run_blocks
+from tierwise.measure.sample import Block, Timing
+from tierwise.operators.strategy import Strategy
+from tierwise.progress import SILENT, Progress
+from tierwise.store.results import ProbeFigure, TrialState
+from tierwise.store.write import StudyStore
+from tierwise.study.caveats import measured_caveats, probe_caveats
+from tierwise.study.deployment import Deployment
+from tierwise.study.job import MeasureJob
+from tierwise.tiers.topology import NetworkCondition
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Sends blocks through deployed strategies and keeps them.
+
+    Attributes:
+        job: What is measured.
+        store: Where it goes.
+        deployment: Has all strategies loaded.
+        progress: Told of everything.
+    """
+
+    job: MeasureJob
+    store: StudyStore
+    deployment: Deployment
+    progress: Progress = SILENT
+
+    def shape(self, condition: NetworkCondition) -> None:
+        """Shape the links, after probing what they and the tiers achieve."""
+        running = self.deployment.running
+        with self.progress.task("Probing tiers and links", None):
+            probes = [
+                ProbeFigure(p.subject, p.quantity, p.asked, p.achieved, p.backend)
+                for p in running.probe(condition)
+            ]
+        self.store.add_probes(probes)
+        self._add_caveats(probe_caveats(probes, condition))
+        running.shape(condition)
+
+    def profile(self, strategies: Sequence[Strategy], plan: MeasurePlan) -> None:
+        """Measure ``strategies`` over unlimited links, as what predictions start from."""
+        self.deployment.running.shape(None)
+        self._blocks(
+            strategies, plan, list(self.store.profile_blocks()), self.store.add_profile_block
+        )
+
+    def condition(
+        self,
+        number: int,
+        strategies: Sequence[Strategy],
+        narrowing: Narrowing | None = None,
+        *,
+        shaped: bool = False,
+    ) -> MeasureOutcome:
+        """Measure ``strategies`` under a condition, behind the blocks that are there.
+
+        Args:
+            number: Of the condition.
+            strategies: What is measured.
+            narrowing: Which of them need no more blocks; ``None``: the study's plan says.
+            shaped: The links are as the condition says already.
+        """
+        condition = self.job.conditions[number]
+        if not shaped:
+            self.shape(condition)
+        blocks = list(self.store.blocks(condition))
+        if blocks and not shaped:
+            self.progress.say(f"{condition.id}: going on behind block {len(blocks)}.")
+        outcome = self._blocks(
+            strategies,
+            self.job.study.measure.plan(),
+            blocks,
+            lambda block: self.store.add_block(condition, block),
+            narrowing,
+        )
+        for strategy in strategies:
+            reason = outcome.abandoned.get(strategy.id, "")
+            state = TrialState.FAILED if reason else TrialState.MEASURED
+            self.store.finish_trial(strategy, condition, state, reason=reason)
+        self._add_caveats(measured_caveats(condition, blocks, outcome))
+        name = condition.id or "one tier"
+        self.progress.say(f"{name}: {outcome.blocks} blocks; {outcome.reason.value}.")
+        return outcome
+
+    def _blocks(
+        self,
+        strategies: Sequence[Strategy],
+        plan: MeasurePlan,
+        blocks: list[Block],
+        keep: Callable[[Block], None],
+        narrowing: Narrowing | None = None,
+    ) -> MeasureOutcome:
+        def on_block(block: Block) -> None:
+            keep(block)
+            blocks.append(block)
+
+        def send(strategy: Strategy, index: int) -> Timing:
+            return self.deployment.send(strategy, self.job.data.payload(index))
+
+        def recover(_: Strategy, fault: TierFault) -> bool:
+            self.progress.say(f"A request failed and is sent again: {fault.message}")
+            return self.deployment.revive()
+
+        return run_blocks(
+            strategies,
+            send,
+            plan,
+            on_block,
+            n_inputs=len(self.job.data),
+            done=tuple(blocks),
+            trial_id=lambda strategy: strategy.id,
+            recover=recover,
+            narrowing=narrowing,
+            progress=self.progress,
+        )
+
+    def _add_caveats(self, caveats: Sequence[ResultWarning]) -> None:
+        self.store.set_warnings((), caveats)
