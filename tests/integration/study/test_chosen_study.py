@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("machine")]
 def chosen(subject):
     """The subject's study, choosing what it measures among eight strategies."""
     text = subject.read_text().replace("samples: 6, strategies: all", "samples: 8, max_samples: 16")
-    subject.write_text(text.replace("max_loss: 100", "max_loss: 100, latency: p50=10s"))
+    subject.write_text(text.replace("require: {", "require: {latency: p50=10s, "))
     return subject
 
 

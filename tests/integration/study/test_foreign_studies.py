@@ -49,7 +49,7 @@ def study(run, tmp_path, name, operators, data=""):
         "operators:\n"
         f"  use: [{operators}]\n"
         "  quantize: {budget: 1s, max_loss: 100}\n"
-        f"measure: {{samples: {SAMPLES}, backend: userspace}}\n"
+        f"measure: {{strategies: all, samples: {SAMPLES}, backend: userspace}}\n"
     )
     printed = json.loads(run("run", file, "-o", tmp_path / "out", "--json"))
     return read_results(tmp_path / "out"), printed
