@@ -20,10 +20,11 @@ from tierwise.operators.quantize import (
     LocalMeter,
     Recipe,
 )
-from tierwise.operators.quantize.build import Builder, CannotQuantize, float_nodes
-from tierwise.operators.quantize.latency import cpu_instructions
+from tierwise.operators.quantize.build import Builder, CannotQuantize
+from tierwise.operators.quantize.integer_nodes import float_nodes
 from tierwise.quality.evaluate import evaluate, refer
 from tierwise.quality.task import Task
+from tierwise.runtime.instructions import cpu_instructions
 from tierwise.runtime.prepare import prepare
 from tierwise.runtime.session import open_session
 from tierwise.study.parse import read_study_file

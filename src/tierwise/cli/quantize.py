@@ -13,13 +13,12 @@ from tierwise.cli.calibration import (
     task_of,
 )
 from tierwise.cli.terminal import terminal
-from tierwise.errors import UserError
 from tierwise.operators.quantize import (
-    RECIPES,
+    BackendChoice,
     LocalMeter,
     QuantizedVariant,
-    Recipe,
     quantize,
+    recipes_named,
 )
 from tierwise.operators.write import write_model
 from tierwise.quality.task import Task
@@ -38,6 +37,7 @@ def command(
     max_loss: float = 1.0,
     budget: str = "60s",
     recipe: str = "auto",
+    backend: BackendChoice = "onnxruntime",
     threads: int = 1,
     seed: int = 0,
     json: bool = False,
@@ -62,11 +62,12 @@ def command(
         budget: Time for trying recipes.
         recipe: One recipe by name, instead of trying all; then the result depends on the inputs
             alone.
+        backend: Whose recipes are tried: ONNX Runtime's quantizer, NNCF (the extra `nncf`), or all.
         threads: Intra-op threads with which latencies are compared.
         seed: Draws which inputs fit ranges and which judge.
         json: Print the result as JSON on standard output.
     """
-    budget_s, recipes = parse_duration_s(budget), _recipes(recipe)
+    budget_s, recipes = parse_duration_s(budget), recipes_named(recipe, backend)
     with open_session(model) as session:
         inputs = session.inputs
     data = open_calibration(calibration, inputs, images)
@@ -83,19 +84,6 @@ def command(
         terminal.json(_document(variant, out))
         return
     _print(variant, out, graph.weight_bytes)
-
-
-def _recipes(name: str) -> tuple[Recipe, ...]:
-    if name == "auto":
-        return RECIPES
-    found = tuple(recipe for recipe in RECIPES if recipe.name == name)
-    if not found:
-        raise UserError(
-            f"There is no recipe {name!r}.",
-            hint="Recipes: " + "; ".join(one.name for one in RECIPES) + ".",
-            recipe=name,
-        )
-    return found
 
 
 def _document(variant: QuantizedVariant, out: Path) -> dict[str, object]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from tierwise.caveats import ResultWarning, WarningKind
-from tierwise.errors import StudyFileError
+from tierwise.errors import StudyFileError, UserError
 from tierwise.graph.analysis import Graph
 from tierwise.graph.blocks import exit_candidates
 from tierwise.operators.early_exit import LEAST_SEARCH_INPUTS, EarlyExitOptions, early_exit
-from tierwise.operators.quantize import RECIPES, QuantizedVariant, Recipe, quantize
+from tierwise.operators.quantize import QuantizedVariant, Recipe, quantize, recipes_named
 from tierwise.operators.strategy import Operator
 from tierwise.operators.variant import Variant
 from tierwise.progress import SILENT, Progress
@@ -138,10 +138,19 @@ class _Builder:
             max_loss=options.max_loss,
             budget_s=options.budget_s,
             seed=self.study.measure.seed,
-            recipes=recipes_named(options.recipe),
+            recipes=self._recipes(),
             name=operator.value,
             progress=self.progress,
         )
+
+    def _recipes(self) -> tuple[Recipe, ...]:
+        options = self.study.operators.quantize
+        try:
+            return recipes_named(options.recipe, options.backend)
+        except UserError as error:
+            raise StudyFileError(
+                f"operators.quantize.recipe: {error.message}", hint=error.hint
+            ) from error
 
     def _early_exit(self, source: Graph) -> Variant | ResultWarning:
         options = exit_options(self.study.operators, self.study.measure.seed)
@@ -165,24 +174,6 @@ def exit_options(spec: OperatorsSpec, seed: int) -> EarlyExitOptions:
     if options.rule is not None:
         return EarlyExitOptions(rule=options.rule, seed=seed)
     return EarlyExitOptions(save=(options.save or 0.15,), seed=seed)
-
-
-def recipes_named(name: str) -> tuple[Recipe, ...]:
-    """All recipes for ``auto``, else the one of that name.
-
-    Raises:
-        StudyFileError: there is no such recipe.
-    """
-    if name == "auto":
-        return tuple(RECIPES)
-    found = tuple(recipe for recipe in RECIPES if recipe.name == name)
-    if not found:
-        raise StudyFileError(
-            f"operators.quantize.recipe: there is no recipe {name!r}.",
-            hint=f"The recipes are auto, {', '.join(recipe.name for recipe in RECIPES)}.",
-            recipe=name,
-        )
-    return found
 
 
 def _keep(

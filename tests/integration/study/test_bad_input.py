@@ -117,7 +117,7 @@ def one_input(study):
         (fast_bandwidth, "'fast' is not a bandwidth"),
         (impossible_cut, "leaves 'x1' behind"),
         (unknown_cut, "There is no cut or tensor 'layer9'"),
-        (unknown_recipe, "there is no recipe 'int3'"),
+        (unknown_recipe, "There is no recipe 'int3'"),
         (unset_token, "NO_SUCH_VAR, which is not set"),
         (one_input, "calibration and evaluation never share one"),
     ],

@@ -8,9 +8,10 @@ from tierwise.data.split import split_indices
 from tierwise.data.tensors import TensorSamples
 from tierwise.errors import DataError
 from tierwise.operators.quantize import RECIPES, Calibration, Layout, Recipe, quantize
-from tierwise.operators.quantize.build import Builder, float_nodes
-from tierwise.operators.quantize.latency import cpu_instructions
+from tierwise.operators.quantize.build import Builder
+from tierwise.operators.quantize.integer_nodes import float_nodes
 from tierwise.quality.evaluate import evaluate, refer
+from tierwise.runtime.instructions import cpu_instructions
 from tierwise.runtime.materialise import model_bytes
 from tierwise.runtime.prepare import prepare
 from tierwise.runtime.session import SessionOptions, open_session

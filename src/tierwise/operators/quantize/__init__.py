@@ -1,18 +1,36 @@
 """Quantize: static 8-bit integers, the recipe chosen by measurement, the quality guarded."""
 
-from tierwise.operators.quantize.latency import LatencyMeter, LocalMeter
-from tierwise.operators.quantize.recipe import RECIPES, Calibration, Integer, Layout, Recipe
-from tierwise.operators.quantize.search import Attempt, QuantizedVariant, quantize
+from tierwise.operators.quantize.latency import LatencyMeter, LocalMeter, Meters
+from tierwise.operators.quantize.operator import QuantizedVariant, quantize
+from tierwise.operators.quantize.recipe import (
+    NNCF_RECIPES,
+    RECIPES,
+    Backend,
+    BackendChoice,
+    Calibration,
+    Integer,
+    Layout,
+    Recipe,
+    recipes_named,
+    recipes_of,
+)
+from tierwise.operators.quantize.search import Attempt
 
 __all__ = [
+    "NNCF_RECIPES",
     "RECIPES",
     "Attempt",
+    "Backend",
+    "BackendChoice",
     "Calibration",
     "Integer",
     "LatencyMeter",
     "Layout",
     "LocalMeter",
+    "Meters",
     "QuantizedVariant",
     "Recipe",
     "quantize",
+    "recipes_named",
+    "recipes_of",
 ]

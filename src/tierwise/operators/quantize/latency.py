@@ -1,14 +1,14 @@
-"""How fast a candidate is against fp32, on the tier that counts."""
+"""How fast a candidate is against fp32, in the places that count."""
 
-import platform
+import math
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from tierwise.operators.quantize.calibrate import Feeds
+from tierwise.runtime.instructions import cpu_instructions
 from tierwise.runtime.session import Session, SessionOptions, open_session
 
 # heuristic: what disturbs a request only ever makes it slower, so the lower quartile of some ten
@@ -17,27 +17,52 @@ _FEWEST_PAIRS = 9
 _MOST_PAIRS = 41
 _WARM_UPS = 2
 _SECONDS_PER_CANDIDATE = 1.5
-
-# Instructions that decide about 8-bit integers, with the names that Linux gives them.
-_INT8_FLAGS = {
-    "avx512_vnni": "AVX-512 VNNI",
-    "avx_vnni": "AVX VNNI",
-    "amx_int8": "AMX",
-    "i8mm": "Arm I8MM",
-    "asimddp": "Arm dot product",
-}
-_VECTOR_FLAGS = {"avx512bw": "AVX-512", "avx2": "AVX2", "avx": "AVX", "asimd": "Arm NEON"}
+# heuristic: gains below this are within what timing scatters by; fp32 is the safer choice then.
+MIN_GAIN = 0.03
 
 
 class LatencyMeter(Protocol):
-    """Compares latencies where the variant will run."""
+    """Compares latencies in one place where the variant may run."""
 
     @property
     def instructions(self) -> str:
         """What the place's CPU has for 8-bit integers, in words; ``""`` where it isn't known."""
 
     def ratio(self, candidate: bytes, baseline: bytes) -> float:
-        """Latency of ``candidate`` in units of ``baseline``'s, measured side by side."""
+        """Latency of ``candidate`` in units of ``baseline``'s, measured side by side.
+
+        Not a number where the place cannot run them.
+        """
+
+
+Meters = Mapping[str, LatencyMeter]
+"""Meters by place: the name of a tier, or of several; ``""`` where there is but one place."""
+
+
+def ratios(meters: Meters, candidate: bytes, baseline: bytes) -> dict[str, float]:
+    """Latency of ``candidate`` in units of ``baseline``'s, by place."""
+    return {place: meter.ratio(candidate, baseline) for place, meter in meters.items()}
+
+
+def overall(found: Iterable[float]) -> float:
+    """One figure for ratios of several places; of one place it is the ratio.
+
+    The geometric mean of the ratios, none of them counted as more than 1: where 8 bits do not
+    pay, fp32 is deployed, so how much slower they are there does not matter. Where they pay in
+    no place, the least ratio. Places that could not run the models (not a number) are left out;
+    infinite where none could.
+    """
+    known = [ratio for ratio in found if not math.isnan(ratio)]
+    if not known:
+        return math.inf
+    if min(known) >= 1:
+        return min(known)
+    return math.exp(sum(math.log(min(ratio, 1.0)) for ratio in known) / len(known))
+
+
+def pays(found: Iterable[float]) -> bool:
+    """Whether there is a place where it is faster by more than timing scatters."""
+    return any(ratio <= 1 - MIN_GAIN for ratio in found)
 
 
 class LocalMeter:
@@ -88,23 +113,3 @@ def _time(session: Session, feeds: Feeds, clock: Callable[[], float]) -> float:
     begun = clock()
     session.run(feeds)
     return clock() - begun
-
-
-def cpu_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """What this machine's CPU has for 8-bit integers: ``"AVX2, no VNNI"``.
-
-    Reads the flags that Linux reports; elsewhere only the architecture is known.
-    """
-    flags: set[str] = set()
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text("utf-8", "replace").splitlines():
-            if line.startswith(("flags", "Features")):
-                flags = set(line.partition(":")[2].split())
-                break
-    if not flags:
-        return platform.machine()
-    integer = [name for flag, name in _INT8_FLAGS.items() if flag in flags]
-    vector = next((name for flag, name in _VECTOR_FLAGS.items() if flag in flags), "no vectors")
-    if integer:
-        return ", ".join([vector, *integer])
-    return f"{vector}, no " + ("dot product" if vector.startswith("Arm") else "VNNI")

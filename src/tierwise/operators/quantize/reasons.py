@@ -1,9 +1,10 @@
-"""Why 8 bits do not pay, in words."""
+"""Why fp32 stays, in words."""
 
 from collections.abc import Sequence
 
 from tierwise.graph.analysis import Graph
-from tierwise.operators.quantize.build import float_nodes, quantized_nodes
+from tierwise.operators.quantize.integer_nodes import float_nodes, quantized_nodes
+from tierwise.operators.quantize.search import Attempt
 
 ADVICE = (
     "Deploy fp32 on this tier. 8 bits pay where convolutions and matrix products are most of the "
@@ -27,6 +28,19 @@ def why_slow(graph: Graph, quantized: bytes, instructions: str) -> str:
     share = done / max(1, graph.macs)
     reasons.append(f"{share:.0%} of {graph.macs / 1e6:.3g} million MACs are in 8 bits")
     return "; ".join(reasons)
+
+
+def why_lossy(attempts: Sequence[Attempt], max_loss: float, *, late: bool) -> str:
+    """Why every recipe that is faster loses too much; ``late``: the time was over."""
+    lossy = [a.loss for a in attempts if a.loss is not None and a.loss > max_loss]
+    why = f"every recipe that is faster loses more than {max_loss:g} points"
+    if lossy:
+        why += f" (at least {min(lossy):.2f})"
+    if any(a.recipe.excluded for a in attempts):
+        return why + ", and with its most sensitive nodes in float it is no faster"
+    if late:
+        return why + ", and there was no time to leave sensitive nodes in float"
+    return why + ", also with its most sensitive nodes in float"
 
 
 def some_of(names: Sequence[str], most: int = 8) -> str:

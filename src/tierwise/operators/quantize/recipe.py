@@ -2,9 +2,19 @@
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Literal
+
+from tierwise.errors import UserError
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that 8 bits speed up, and where nearly all the work is."""
+
+
+class Backend(Enum):
+    """Whose quantizer builds the model; the result is plain ONNX either way."""
+
+    ONNXRUNTIME = "onnxruntime"
+    NNCF = "nncf"  # the extra `nncf`: chooses ranges and places itself, and corrects biases
 
 
 class Layout(Enum):
@@ -44,6 +54,7 @@ class Recipe:
             is sensitive in transformers (normalisation, softmax, residual sums), and conversions.
         calibration: How the ranges of activations are found.
         excluded: Nodes that stay in float, by name.
+        backend: Whose quantizer builds it.
     """
 
     layout: Layout = Layout.QDQ
@@ -54,11 +65,13 @@ class Recipe:
     products_only: bool = False
     calibration: Calibration = Calibration.MIN_MAX
     excluded: tuple[str, ...] = ()
+    backend: Backend = Backend.ONNXRUNTIME
 
     @property
     def name(self) -> str:
         """``"QDQ uint8/int8 per-channel 7-bit"``: activations, then weights."""
-        parts = [self.layout.value, f"{self.activations.value}/{self.weights.value}"]
+        parts = ["NNCF"] if self.backend is Backend.NNCF else []
+        parts += [self.layout.value, f"{self.activations.value}/{self.weights.value}"]
         if self.per_channel:
             parts.append("per-channel")
         if self.reduce_range:
@@ -103,3 +116,36 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(layout=Layout.QOPERATOR, activations=_S8),
 )
 """The recipes that the search tries."""
+
+NNCF_RECIPES: tuple[Recipe, ...] = (
+    Recipe(backend=Backend.NNCF),
+    Recipe(backend=Backend.NNCF, reduce_range=True),
+    Recipe(backend=Backend.NNCF, reduce_range=True, products_only=True),
+)
+"""The recipes of the extra `nncf`."""
+
+
+BackendChoice = Literal["onnxruntime", "nncf", "all"]
+
+
+def recipes_of(backend: BackendChoice) -> tuple[Recipe, ...]:
+    """The recipes of a back end, or of all."""
+    return {"onnxruntime": RECIPES, "nncf": NNCF_RECIPES, "all": (*RECIPES, *NNCF_RECIPES)}[backend]
+
+
+def recipes_named(name: str, backend: BackendChoice = "onnxruntime") -> tuple[Recipe, ...]:
+    """The recipes of ``backend`` for ``"auto"``, else the one of that name, whoever builds it.
+
+    Raises:
+        UserError: there is no such recipe.
+    """
+    if name == "auto":
+        return recipes_of(backend)
+    found = tuple(recipe for recipe in recipes_of("all") if recipe.name == name)
+    if not found:
+        raise UserError(
+            f"There is no recipe {name!r}.",
+            hint="Recipes: " + "; ".join(one.name for one in recipes_of("all")) + ".",
+            recipe=name,
+        )
+    return found

@@ -14,7 +14,12 @@ class QuantizeOptions(Section):
 
     recipe: str = Field(
         default="auto",
-        description="Quantization recipe by name, or `auto`: the best of those measured here.",
+        description="Quantization recipe by name, or `auto`: the best of those that are measured.",
+    )
+    backend: Literal["onnxruntime", "nncf", "all"] = Field(
+        default="onnxruntime",
+        description="Whose recipes `auto` tries: ONNX Runtime's quantizer, NNCF (needs the extra "
+        "`nncf`), or all.",
     )
     max_loss: float = Field(
         default=1.0,
