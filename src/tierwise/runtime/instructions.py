@@ -13,6 +13,9 @@ _INT8_FLAGS = {
 }
 _VECTOR_FLAGS = {"avx512bw": "AVX-512", "avx2": "AVX2", "avx": "AVX", "asimd": "Arm NEON"}
 
+NO_VNNI = "no VNNI"
+"""How :func:`cpu_instructions` ends for an x86 that multiplies 8-bit integers in 16 bits."""
+
 
 def cpu_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """What this machine's CPU has for 8-bit integers: ``"AVX2, no VNNI"``.
@@ -31,4 +34,6 @@ def cpu_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     vector = next((name for flag, name in _VECTOR_FLAGS.items() if flag in flags), "no vectors")
     if integer:
         return ", ".join([vector, *integer])
-    return f"{vector}, no " + ("dot product" if vector.startswith("Arm") else "VNNI")
+    return f"{vector}, no " + (
+        "dot product" if vector.startswith("Arm") else NO_VNNI.removeprefix("no ")
+    )

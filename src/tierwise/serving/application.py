@@ -18,6 +18,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+from tierwise.runtime.instructions import cpu_instructions
 from tierwise.serving.artifacts import Incoming
 from tierwise.serving.codec import (
     InferRequest,
@@ -314,12 +315,13 @@ class AgentApplication:
         return _json(self.server_metadata())
 
     def server_metadata(self) -> dict[str, Any]:
-        """The protocol's server metadata; the name says which tier it is."""
+        """The protocol's server metadata; and which tier it is, and what its CPU has for INT8."""
         return {
             "name": "tierwise",
             "version": version("tierwise"),
             "extensions": list(EXTENSIONS),
             "tier": self.tier,
+            "instructions": cpu_instructions(),
         }
 
     def _get_statistics(self, _: HttpRequest, path: Path) -> HttpResponse:

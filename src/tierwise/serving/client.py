@@ -157,6 +157,19 @@ class AgentClient:
         reply = self._post("/v2/repository/index", b"{}", "list its models")
         return list(json.loads(bytes(reply.body)))
 
+    def metadata(self) -> dict[str, Any]:
+        """The server's metadata (``GET /v2``); raises :class:`TierFault`."""
+        with self._patience("asking for its metadata") as patience:
+            reply = self._pool.request("GET", "/v2", deadline=patience.deadline)
+        try:
+            return parse_json(self._check(reply, "tell its metadata").body)
+        except Refusal as error:
+            raise TierFault(
+                f"The metadata of {self.url} cannot be understood: {error}",
+                hint="Is it an Open Inference Protocol server?",
+                url=self.url,
+            ) from error
+
     def infer(
         self,
         model: str,

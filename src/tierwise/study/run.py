@@ -93,7 +93,7 @@ def run_study(
         if store.is_done("plan") and not unmeasured(study, len(conditions), store):
             progress.say("Everything is measured already.")
             return store.results()
-        variants = build_variants(study, subject, store, progress)
+        variants = build_variants(study, subject, topology, store, progress)
         evaluate_variants(study, subject, variants, store, progress)
         if not store.is_done("plan"):
             planned = plan_trials(

@@ -24,6 +24,8 @@ from tierwise.store.write import StudyStore
 from tierwise.study.file import StudyFile
 from tierwise.study.sections.operators import OperatorsSpec
 from tierwise.study.subject import Subject
+from tierwise.study.tier_meters import tier_meters
+from tierwise.tiers.topology import Topology
 from tierwise.units import format_duration
 
 # Of the demo's ResNet, E from 128 inputs takes 46 s of CPU and gains 0.4 points of top-1, from 48
@@ -55,7 +57,11 @@ def needed_variants(operators: Sequence[Operator]) -> tuple[Operator, ...]:
 
 
 def build_variants(
-    study: StudyFile, subject: Subject, store: StudyStore, progress: Progress = SILENT
+    study: StudyFile,
+    subject: Subject,
+    topology: Topology,
+    store: StudyStore,
+    progress: Progress = SILENT,
 ) -> dict[Operator, StoredVariant]:
     """Every variant that the study needs, by operator; a variant that cannot be is left out.
 
@@ -65,10 +71,11 @@ def build_variants(
     Raises:
         UserError: an operator's options do not fit the model (tensors to exit between, a recipe).
         DataError: the calibration inputs do not suffice.
+        TierFault: a real tier, on which recipes are timed, does not answer.
         DiskFull: no space is left; variants that are finished stay.
     """
     known = store.results().variants
-    builder = _Builder(study, subject, progress)
+    builder = _Builder(study, subject, topology, progress)
     stored: dict[Operator, StoredVariant] = {}
     for operator in needed_variants(study.operators.chosen):
         if operator.value in known:
@@ -122,6 +129,7 @@ def _too_few_to_search(inputs: int) -> ResultWarning:
 class _Builder:
     study: StudyFile
     subject: Subject
+    topology: Topology
     progress: Progress
 
     def build(self, operator: Operator, source: Graph) -> Variant | ResultWarning:
@@ -130,18 +138,30 @@ class _Builder:
             return Variant("I", source)
         if operator is Operator.E:
             return self._early_exit(source)
-        options = self.study.operators.quantize
-        return quantize(
-            source,
-            self.subject.calibration,
-            task=self.study.task,
-            max_loss=options.max_loss,
-            budget_s=options.budget_s,
-            seed=self.study.measure.seed,
-            recipes=self._recipes(),
-            name=operator.value,
-            progress=self.progress,
-        )
+        return self._quantize(operator, source)
+
+    def _quantize(self, operator: Operator, source: Graph) -> Variant:
+        options, data = self.study.operators.quantize, self.subject.calibration
+        with tier_meters(self.topology, data) as meters:
+            variant = quantize(
+                source,
+                data,
+                task=self.study.task,
+                max_loss=options.max_loss,
+                budget_s=options.budget_s,
+                seed=self.study.measure.seed,
+                recipes=self._recipes(),
+                meter=meters,
+                name=operator.value,
+                progress=self.progress,
+            )
+        # What is slower in a place is the strategy on each of its tiers.
+        caveats = [
+            replace(one, subject=f"{tier}/{operator.value}") if one.subject in meters else one
+            for one in variant.caveats
+            for tier in (one.subject.split(", ") if one.subject in meters else ("",))
+        ]
+        return replace(variant, caveats=tuple(caveats))
 
     def _recipes(self) -> tuple[Recipe, ...]:
         options = self.study.operators.quantize
@@ -174,6 +194,15 @@ def exit_options(spec: OperatorsSpec, seed: int) -> EarlyExitOptions:
     if options.rule is not None:
         return EarlyExitOptions(rule=options.rule, seed=seed)
     return EarlyExitOptions(save=(options.save or 0.15,), seed=seed)
+
+
+def slower_than_fp32(store: StudyStore) -> frozenset[str]:
+    """Ids of the strategies that are fp32's slower twins: 8 bits do not pay on that tier."""
+    return frozenset(
+        warning.subject
+        for warning in store.results().warnings
+        if warning.kind is WarningKind.INT8_SLOWER and "/" in warning.subject
+    )
 
 
 def _keep(

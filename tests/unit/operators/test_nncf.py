@@ -88,6 +88,12 @@ def test_its_answers_are_close_and_its_7_bit_weights_have_7_bits(subject, builde
         )
 
 
+def test_it_computes_convolutions_and_sums_on_integers_and_leaves_the_output_in_float(
+    subject, builder
+):
+    assert float_nodes(builder.build(NNCF_RECIPES[0]), subject.graph) == ("head",)
+
+
 def test_excluded_nodes_stay_in_float_and_only_means_only(subject, builder):
     one = builder.build(NNCF_RECIPES[0].without(("block0.a",)))
     assert float_nodes(one, subject.graph)[0] == "block0.a"
@@ -100,10 +106,11 @@ def test_excluded_nodes_stay_in_float_and_only_means_only(subject, builder):
     [
         Recipe(backend=Backend.NNCF, layout=Layout.QOPERATOR),
         Recipe(backend=Backend.NNCF, calibration=Calibration.ENTROPY),
+        Recipe(backend=Backend.NNCF, products_only=True),
     ],
 )
 def test_what_nncf_does_not_have_cannot_be_built(builder, recipe):
-    with pytest.raises(CannotQuantize, match=r"NNCF's quantizer fails: NNCF (makes|has)"):
+    with pytest.raises(CannotQuantize, match=r"NNCF's quantizer fails: NNCF (makes|has|chooses)"):
         builder.build(recipe)
 
 

@@ -208,7 +208,9 @@ def test_nodes_left_in_float_are_told_by_name_and_what_became_a_range_is_not(sub
     builder = Builder(subject.graph, feeds)
     assert float_nodes(builder.build(Recipe()), subject.graph) == ()
     products = float_nodes(builder.build(Recipe(products_only=True)), subject.graph)
-    assert {"block0.add", "block1.add", "pool"} <= set(products)
+    # ONNX Runtime makes block0.add a QLinearAdd: a convolution's range follows its activation.
+    assert {"block1.add", "pool"} <= set(products)
+    assert "block0.add" not in products
     assert not {"stem", "block0.a", "block1.b", "head"} & set(products)
     one = builder.build(Recipe().without(("block0.a",)))
     assert float_nodes(one, subject.graph)[0] == "block0.a"

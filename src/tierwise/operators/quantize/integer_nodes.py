@@ -12,6 +12,8 @@ _DATA_MOVEMENT = frozenset(
     }
 )  # fmt: skip
 
+_RANGES = frozenset({"Relu", "Clip"})
+
 
 def float_nodes(model: bytes, graph: Graph) -> tuple[str, ...]:
     """Nodes of ``graph`` that compute on floats in the quantized ``model``, most MACs first.
@@ -45,6 +47,11 @@ def _quantized_nodes(proto: onnx.ModelProto) -> set[str]:
     }
     requantized = {node.input[0] for node in proto.graph.node if node.op_type == "QuantizeLinear"}
     found = set()
+    # An activation right before QuantizeLinear becomes part of the range when it is executed.
+    for node in reversed(proto.graph.node):
+        if node.op_type in _RANGES and requantized.intersection(node.output):
+            requantized.add(node.input[0])
+            found.add(node.name)
     for node in proto.graph.node:
         if node.op_type in {"DequantizeLinear", "QuantizeLinear"}:
             continue

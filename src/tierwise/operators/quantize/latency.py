@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -66,10 +67,9 @@ def pays(found: Iterable[float]) -> bool:
 
 
 class LocalMeter:
-    """Measures in this process: fp32 and candidate in turn, the ratio of their lower quartiles.
+    """Measures in this process, see :func:`side_by_side`.
 
-    The same input goes to both, and the order within a pair alternates, so a drifting machine
-    hurts both alike. With one thread the CPU time of a request is compared, which is its latency
+    With one thread the CPU time of a request is compared, which is its latency
     on a core of its own: other processes do not enter it. With more threads it is the wall clock,
     and what disturbs falls into the upper part, which isn't looked at.
     """
@@ -90,26 +90,37 @@ class LocalMeter:
         if self._baseline is None or self._baseline[0] != baseline:
             self._baseline = (baseline, open_session(baseline, self._options))
         fp32 = self._baseline[1]
+        with open_session(candidate, self._options) as other:
+            return side_by_side(partial(self._time, other), partial(self._time, fp32))
+
+    def _time(self, session: Session, index: int) -> float:
         # A session of one thread runs on the thread that calls it.
         clock = time.thread_time if self._options.threads == 1 else time.perf_counter
-        seconds: dict[Session, list[float]] = {}
-        with open_session(candidate, self._options) as other:
-            for index in range(_WARM_UPS):
-                feeds = self._feeds[index % len(self._feeds)]
-                fp32.run(feeds)
-                other.run(feeds)
-            begun = time.perf_counter()
-            for index in range(_MOST_PAIRS):
-                feeds = self._feeds[index % len(self._feeds)]
-                for session in (fp32, other) if index % 2 == 0 else (other, fp32):
-                    seconds.setdefault(session, []).append(_time(session, feeds, clock))
-                late = time.perf_counter() - begun > _SECONDS_PER_CANDIDATE
-                if late and index + 1 >= _FEWEST_PAIRS:
-                    break
-            return float(np.quantile(seconds[other], 0.25) / np.quantile(seconds[fp32], 0.25))
+        feeds = self._feeds[index % len(self._feeds)]
+        begun = clock()
+        session.run(feeds)
+        return clock() - begun
 
 
-def _time(session: Session, feeds: Feeds, clock: Callable[[], float]) -> float:
-    begun = clock()
-    session.run(feeds)
-    return clock() - begun
+def side_by_side(candidate: Callable[[int], float], baseline: Callable[[int], float]) -> float:
+    """The lower quartile of what ``candidate`` takes, in units of ``baseline``'s.
+
+    The same input goes to both, and the order within a pair alternates, so a drifting machine
+    hurts both alike.
+
+    Args:
+        candidate: Runs it once with the input of that index; returns seconds.
+        baseline: The same of the baseline.
+    """
+    for index in range(_WARM_UPS):
+        baseline(index)
+        candidate(index)
+    taken_s: tuple[list[float], list[float]] = ([], [])
+    begun = time.perf_counter()
+    for index in range(_MOST_PAIRS):
+        for which in (0, 1) if index % 2 == 0 else (1, 0):
+            taken_s[which].append((baseline, candidate)[which](index))
+        late = time.perf_counter() - begun > _SECONDS_PER_CANDIDATE
+        if late and index + 1 >= _FEWEST_PAIRS:
+            break
+    return float(np.quantile(taken_s[1], 0.25) / np.quantile(taken_s[0], 0.25))

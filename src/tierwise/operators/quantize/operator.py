@@ -19,6 +19,7 @@ from tierwise.operators.quantize.with_nncf import require_nncf
 from tierwise.operators.variant import Variant
 from tierwise.progress import SILENT, Progress
 from tierwise.quality.task import Task
+from tierwise.runtime.instructions import NO_VNNI, cpu_instructions
 from tierwise.runtime.prepare import prepare
 
 # How the names of operators on integers begin; others end in "Integer" (MatMulInteger).
@@ -119,6 +120,7 @@ def quantize(
     except CannotQuantize as exc:
         return _kept(graph, name, exc.message, "Simplify the model (constant folding) and retry.")
     meters = meter if isinstance(meter, Mapping) else {"": meter or LocalMeter(feeds)}
+    recipes = _that_do_not_saturate(recipes, meters, builder.notes)
     search = Search(
         graph, builder, feeds, held_out, task, max_loss,
         deadline_s=time.monotonic() + budget_s, meters=meters, progress=progress,
@@ -149,6 +151,24 @@ def _obstacle(graph: Graph) -> str:
 def _kept(graph: Graph, name: str, why: str, advice: str) -> QuantizedVariant:
     caveat = ResultWarning(WarningKind.INT8_SLOWER, name, f"Kept fp32: {why}.", advice)
     return QuantizedVariant(name, graph, (f"kept fp32: {why}",), (caveat,))
+
+
+def _that_do_not_saturate(
+    recipes: Sequence[Recipe], meters: Meters, notes: list[str]
+) -> Sequence[Recipe]:
+    """``recipes`` whose quality on every tier is the one that is measured here.
+
+    Without VNNI, 8-bit weights saturate, which costs quality. Where this CPU has it and a tier's
+    has not, evaluating here would not notice.
+    """
+    if cpu_instructions().endswith(NO_VNNI):
+        return recipes
+    without = [place for place, one in meters.items() if one.instructions.endswith(NO_VNNI)]
+    safe = [recipe for recipe in recipes if not recipe.saturates]
+    if not without or len(safe) in {0, len(recipes)}:
+        return recipes
+    notes.append(f"7-bit weights, because others saturate on {', '.join(without)} (no VNNI)")
+    return safe
 
 
 def _quantized(search: Search, chosen: Candidate, name: str) -> QuantizedVariant:

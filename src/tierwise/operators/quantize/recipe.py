@@ -84,6 +84,12 @@ class Recipe:
             parts.append(f"without {len(self.excluded)} nodes")
         return " ".join(parts)
 
+    @property
+    def saturates(self) -> bool:
+        """Whether products of it can exceed 16 bits on x86 without VNNI; see ``reduce_range``."""
+        mixed = self.activations is Integer.UINT8 and self.weights is Integer.INT8
+        return mixed and not self.reduce_range
+
     def calibrated(self, calibration: Calibration) -> "Recipe":
         """The same with other ranges; it is as fast."""
         return replace(self, calibration=calibration)
@@ -120,7 +126,6 @@ RECIPES: tuple[Recipe, ...] = (
 NNCF_RECIPES: tuple[Recipe, ...] = (
     Recipe(backend=Backend.NNCF),
     Recipe(backend=Backend.NNCF, reduce_range=True),
-    Recipe(backend=Backend.NNCF, reduce_range=True, products_only=True),
 )
 """The recipes of the extra `nncf`."""
 

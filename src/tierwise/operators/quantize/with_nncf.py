@@ -16,7 +16,7 @@ import onnx
 
 from tierwise.errors import MissingExtra
 from tierwise.operators.quantize.calibrate import Feeds
-from tierwise.operators.quantize.recipe import PRODUCTS, Calibration, Integer, Layout, Recipe
+from tierwise.operators.quantize.recipe import Calibration, Integer, Layout, Recipe
 from tierwise.runtime.session import ORT_ERRORS
 
 # NNCF reports its use to a server of its makers unless this is set when it is imported. Whoever
@@ -62,6 +62,8 @@ def quantize_with_nncf(
     types = (recipe.layout, recipe.activations, recipe.weights)
     if types != (Layout.QDQ, Integer.UINT8, Integer.INT8):
         raise ValueError("NNCF makes QDQ with uint8 activations and int8 weights only")
+    if recipe.products_only:
+        raise ValueError("NNCF chooses itself which operators stay in float")
     advanced = nncf.quantization.advanced_parameters
     ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet
     found_by = {
@@ -108,7 +110,5 @@ def _in_float(model: onnx.ModelProto, recipe: Recipe, only: Sequence[str]) -> li
     return [
         node.name
         for node in model.graph.node
-        if node.name in excluded
-        or (alone and node.name not in alone)
-        or (recipe.products_only and node.op_type not in PRODUCTS)
+        if node.name in excluded or (alone and node.name not in alone)
     ]
