@@ -34,6 +34,4 @@ def cpu_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     vector = next((name for flag, name in _VECTOR_FLAGS.items() if flag in flags), "no vectors")
     if integer:
         return ", ".join([vector, *integer])
-    return f"{vector}, no " + (
-        "dot product" if vector.startswith("Arm") else NO_VNNI.removeprefix("no ")
-    )
+    return f"{vector}, " + ("no dot product" if vector.startswith("Arm") else NO_VNNI)

@@ -1,7 +1,8 @@
-"""Strategies that need no measurement: they are another one under a second name."""
+"""Strategies that need no measurement: another one is the same, or certainly better."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.operators.strategy import Operator
 from tierwise.study.variants import StoredVariant
 
@@ -34,6 +35,20 @@ def same_as_others(
             continue
         left_out[operator] = f"the same as {first[key].value}: {' and '.join(reasons)}"
     return left_out
+
+
+def slower_than_fp32(warnings: Iterable[ResultWarning]) -> dict[str, str]:
+    """By ``tier/operator``, why a quantized model is not measured on that tier.
+
+    Where tiers differ, recipes are timed on each, and one variant serves all: the tier on which it
+    was no faster than fp32 deploys the operator without Q. A tier that holds only a part of the
+    model is another matter, because 8-bit tensors are smaller on the wire.
+    """
+    return {
+        warning.subject: "8 bits are no faster than fp32 there"
+        for warning in warnings
+        if warning.kind is WarningKind.INT8_SLOWER and "/" in warning.subject
+    }
 
 
 def _stands_for(

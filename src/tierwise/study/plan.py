@@ -17,7 +17,7 @@ from tierwise.store.results import TrialState
 from tierwise.store.write import PlannedTrial, StudyStore
 from tierwise.study.cut_choice import Workload, choose_cut, predict_s, predict_whole_s
 from tierwise.study.file import StudyFile
-from tierwise.study.left_out import same_as_others
+from tierwise.study.left_out import same_as_others, slower_than_fp32
 from tierwise.study.placements import Placement, placements
 from tierwise.study.segments import make_segments, postprocess_for
 from tierwise.study.subject import Subject
@@ -69,7 +69,12 @@ def plan_trials(
     """
     grid = placements(study.operators.chosen, topology)
     left_out = same_as_others(study.operators.chosen, variants)
-    wanted = [one for one in grid if one.operator not in left_out]
+    slower = slower_than_fp32(store.results().warnings)
+
+    def why_not(one: Placement) -> str:
+        return left_out.get(one.operator) or slower.get(one.id, "")
+
+    wanted = [one for one in grid if not why_not(one)]
     workloads: dict[Operator, Workload] = {}
     planned = []
     with progress.task("Choosing cuts", len(wanted)) as task:
@@ -92,10 +97,10 @@ def plan_trials(
             planned.append(_check_size(one, variant, topology, store))
             task.advance(note=one.strategy.id)
     for placement in grid:
-        if placement.operator in left_out:
+        if reason := why_not(placement):
             operator = placement.operator
             strategy = Strategy(operator, operator.variant.value, placement.tiers)
-            planned.append(PlannedStrategy(strategy, (), TrialState.LEFT_OUT, left_out[operator]))
+            planned.append(PlannedStrategy(strategy, (), TrialState.LEFT_OUT, reason))
     store.set_trials(
         [
             PlannedTrial(one.strategy, condition, one.state, one.reason)

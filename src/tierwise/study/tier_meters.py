@@ -49,11 +49,17 @@ def tier_meters(topology: Topology, data: Dataset) -> Iterator[dict[str, Latency
 
 
 @contextmanager
-def agent_meter(tier: Tier, feeds: Sequence[Mapping[str, np.ndarray]]) -> Iterator["AgentMeter"]:
-    """A meter on a real tier; nothing stays loaded there."""
+def agent_meter(
+    tier: Tier, feeds: Sequence[Mapping[str, np.ndarray]], ready_s: float = _READY_S
+) -> Iterator["AgentMeter"]:
+    """A meter on a real tier, which has ``ready_s`` to answer; nothing stays loaded there.
+
+    Raises:
+        TierFault: its agent does not answer.
+    """
     assert tier.url is not None
     with AgentClient(tier.url, token=tier.token) as client:
-        client.wait_ready(_READY_S)
+        client.wait_ready(ready_s)
         meter = AgentMeter(client, feeds, tier.threads)
         try:
             yield meter
@@ -108,7 +114,7 @@ class AgentMeter:
                 raise
             return math.nan
         finally:
-            if other:
+            if other and other != self._baseline:
                 with suppress(TierFault):
                     self._client.unload(other)
 

@@ -196,15 +196,6 @@ def exit_options(spec: OperatorsSpec, seed: int) -> EarlyExitOptions:
     return EarlyExitOptions(save=(options.save or 0.15,), seed=seed)
 
 
-def slower_than_fp32(store: StudyStore) -> frozenset[str]:
-    """Ids of the strategies that are fp32's slower twins: 8 bits do not pay on that tier."""
-    return frozenset(
-        warning.subject
-        for warning in store.results().warnings
-        if warning.kind is WarningKind.INT8_SLOWER and "/" in warning.subject
-    )
-
-
 def _keep(
     operator: Operator,
     variant: Variant,

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import onnx
 import pytest
@@ -7,7 +9,7 @@ from tierwise.data.source import Dataset, open_dataset
 from tierwise.data.split import split_indices
 from tierwise.data.tensors import TensorSamples
 from tierwise.errors import DataError
-from tierwise.operators.quantize import RECIPES, Calibration, Layout, Recipe, quantize
+from tierwise.operators.quantize import RECIPES, Calibration, Layout, Recipe, operator, quantize
 from tierwise.operators.quantize.build import Builder
 from tierwise.operators.quantize.integer_nodes import float_nodes
 from tierwise.quality.evaluate import evaluate, refer
@@ -23,7 +25,7 @@ from tierwise.zoo.subjects import materialise
 class FixedMeter:
     """Says what it was told to, so that tests do not depend on the machine's speed."""
 
-    instructions = "AVX2, no VNNI"
+    instructions = "AVX2 and little else"
 
     def __init__(self, *ratios):
         self.ratios = list(ratios)
@@ -33,6 +35,10 @@ class FixedMeter:
         if candidate not in self.told:
             self.told[candidate] = self.ratios.pop(0) if len(self.ratios) > 1 else self.ratios[0]
         return self.told[candidate]
+
+
+class OldMeter(FixedMeter):
+    instructions = "AVX2, no VNNI"
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +80,66 @@ def test_slower_than_fp32_is_never_chosen_and_the_reasons_are_told(subject):
     [caveat] = variant.caveats
     assert caveat.kind is WarningKind.INT8_SLOWER
     assert "takes 1.20 x the time of fp32" in caveat.evidence
-    assert "AVX2, no VNNI" in caveat.evidence
+    assert "AVX2 and little else" in caveat.evidence
     assert "million MACs are in 8 bits" in caveat.evidence
+
+
+def test_over_several_tiers_the_mean_decides_and_a_tier_that_is_slower_is_told(subject):
+    recipes = (Recipe(), Recipe(reduce_range=True), Recipe(layout=Layout.QOPERATOR))
+    meters = {"mobile": FixedMeter(0.9, 0.5, 0.4), "cloud": FixedMeter(0.4, 0.5, 1.3)}
+    variant = quantize(
+        subject.graph, subject.calibration, task="classification", recipes=recipes, max_loss=10,
+        meter=meters,
+    )  # fmt: skip
+    # sqrt(0.9 * 0.4) = 0.6, 0.5, sqrt(0.4 * 1) = 0.63: slower than fp32 counts as fp32.
+    assert variant.recipe == recipes[1]
+    assert [round(attempt.ratio, 2) for attempt in variant.attempts] == [0.6, 0.5, 0.63]
+    assert variant.ratios == {"mobile": 0.5, "cloud": 0.5}
+    assert not variant.not_faster
+    one = quantize(
+        subject.graph, subject.calibration, task="classification", recipes=recipes[2:],
+        max_loss=10, meter={"mobile": FixedMeter(0.4), "cloud": FixedMeter(1.3)},
+    )  # fmt: skip
+    assert "0.40 x on mobile, 1.30 x on cloud the latency of fp32" in one.notes
+    assert one.not_faster == ("cloud",)
+    [caveat] = [c for c in one.caveats if c.subject == "cloud"]
+    assert caveat.kind is WarningKind.INT8_SLOWER
+    assert "1.30 x the time of fp32 (the CPU has AVX2 and little else)" in caveat.evidence
+
+
+def test_a_tier_that_cannot_run_the_models_does_not_vote(subject):
+    variant = quantize(
+        subject.graph, subject.calibration, task="classification", recipes=RECIPES[:1],
+        max_loss=10, meter={"mobile": FixedMeter(math.nan), "cloud": FixedMeter(0.5)},
+    )  # fmt: skip
+    assert variant.recipe == RECIPES[0]
+    assert variant.not_faster == ("mobile",)
+    nowhere = quantize(
+        subject.graph, subject.calibration, recipes=RECIPES[:2],
+        meter={"mobile": FixedMeter(math.nan), "cloud": FixedMeter(math.nan)},
+    )  # fmt: skip
+    assert nowhere.recipe is None
+    assert "no tier could run it: mobile, cloud" in nowhere.caveats[0].evidence
+
+
+def test_weights_that_saturate_on_a_tier_are_not_judged_by_a_cpu_on_which_they_do_not(
+    subject, monkeypatch
+):
+    monkeypatch.setattr(operator, "cpu_instructions", lambda: "AVX-512, AVX-512 VNNI")
+    recipes = (Recipe(), Recipe(reduce_range=True))
+    meters = {"mobile": OldMeter(0.5), "cloud": OldMeter(0.5)}
+    variant = quantize(
+        subject.graph, subject.calibration, recipes=recipes, max_loss=100, meter=meters
+    )
+    assert variant.recipe == recipes[1]
+    assert any(
+        "7-bit weights, because others saturate on mobile, cloud" in n for n in variant.notes
+    )
+    monkeypatch.setattr(operator, "cpu_instructions", lambda: "AVX2, no VNNI")
+    variant = quantize(
+        subject.graph, subject.calibration, recipes=recipes, max_loss=100, meter=meters
+    )
+    assert len(variant.attempts) == 2
 
 
 def test_the_same_recipe_and_seed_give_the_same_bytes(subject):
@@ -102,6 +166,7 @@ def test_where_a_recipe_loses_too_much_sensitive_nodes_stay_in_float(subject):
     if variant.recipe.excluded:
         [caveat] = [c for c in variant.caveats if c.kind is WarningKind.QUALITY_GUARD]
         assert variant.recipe.excluded[0] in caveat.evidence
+        assert "evaluations" in caveat.evidence
     assert variant.attempts[0].outcome.startswith("loses")
 
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.operators.strategy import Operator
-from tierwise.study.left_out import same_as_others
+from tierwise.study.left_out import same_as_others, slower_than_fp32
 
 
 @dataclass
@@ -56,3 +57,13 @@ def test_one_that_stands_alone_is_measured_under_its_own_name():
     assert not same_as_others((Operator.I, Operator.QP), kept)
     without_exit = same_as_others((Operator.I, Operator.EP), variants(I="i"))
     assert without_exit == {Operator.EP: "no block is skipped"}
+
+
+def test_a_quantized_model_is_not_measured_on_a_tier_where_8_bits_are_slower():
+    kind = WarningKind.INT8_SLOWER
+    warnings = [
+        ResultWarning(kind, "Q", "Kept fp32.", ""),
+        ResultWarning(kind, "cloud/Q", "On cloud it takes 1.2 x the time of fp32.", ""),
+        ResultWarning(WarningKind.WIDE_INTERVAL, "edge/Q", "It is wide.", ""),
+    ]
+    assert slower_than_fp32(warnings) == {"cloud/Q": "8 bits are no faster than fp32 there"}

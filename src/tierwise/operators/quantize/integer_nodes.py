@@ -13,6 +13,8 @@ _DATA_MOVEMENT = frozenset(
 )  # fmt: skip
 
 _RANGES = frozenset({"Relu", "Clip"})
+# Operators that need both of their operands in 8 bits.
+_OF_TWO = frozenset({"Add", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "Mul", "Sub"})
 
 
 def float_nodes(model: bytes, graph: Graph) -> tuple[str, ...]:
@@ -58,6 +60,8 @@ def _quantized_nodes(proto: onnx.ModelProto) -> set[str]:
         if node.op_type.startswith("QLinear") or node.domain == "com.microsoft":
             found.add(node.name.removesuffix("_quant"))
         # ONNX Runtime computes it on integers if it sits between the two.
-        elif requantized.intersection(node.output) and dequantized.intersection(node.input):
+        elif requantized.intersection(node.output) and dequantized.issuperset(
+            node.input[: 2 if node.op_type in _OF_TWO else 1]
+        ):
             found.add(node.name)
     return found

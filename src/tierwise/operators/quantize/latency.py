@@ -56,7 +56,7 @@ def overall(found: Iterable[float]) -> float:
     known = [ratio for ratio in found if not math.isnan(ratio)]
     if not known:
         return math.inf
-    if min(known) >= 1:
+    if len(known) == 1 or min(known) >= 1:
         return min(known)
     return math.exp(sum(math.log(min(ratio, 1.0)) for ratio in known) / len(known))
 
