@@ -24,7 +24,7 @@ from onnx import TensorProto, helper
 
 from tierwise.serving.client import AgentClient
 from tierwise.serving.codec import WireTensor, encode_request
-from tierwise.serving.http_client import ConnectionPool
+from tierwise.serving.connection_pool import ConnectionPool
 
 SIZES = {"0.6 MB": 600_000, "20 MB": 20_000_000}
 ANSWER_BYTES = 4096

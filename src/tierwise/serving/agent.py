@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import json
 import logging
@@ -191,6 +192,8 @@ async def _serve(
         remote_calls = None if options.grpc is None else _serve_grpc(options, application)
         announce(_ready_line(options, server.sockets[0], remote_calls))
         log.info("tier %s is ready", options.tier)
+        # What is there now stays: the collector needn't look at it again in every full round.
+        gc.freeze()
         await stop.wait()
         application.ready = False
         stopped = None if remote_calls is None else remote_calls.stop(options.drain_s)

@@ -25,7 +25,6 @@ from tierwise.serving.codec import (
     InferResponse,
     decode_request,
     encode_response,
-    parse_json,
 )
 from tierwise.serving.faults import (
     BadRequest,
@@ -46,6 +45,7 @@ from tierwise.serving.openapi import openapi
 from tierwise.serving.repository import VERSION, Repository, ServedModel
 from tierwise.serving.security import check_token
 from tierwise.serving.stage import StageSpec
+from tierwise.serving.strict_json import parse_json
 from tierwise.serving.timing import TIMING
 from tierwise.serving.workers import Workers
 
@@ -56,6 +56,8 @@ EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "
 _RETRY_AFTER = {"Retry-After": "1"}
 # Answered without a token, so that orchestrators can probe; they tell nothing else.
 _OPEN_PATHS = frozenset({("v2", "health", "live"), ("v2", "health", "ready")})
+
+_NOTHING = memoryview(b"")
 
 Path = tuple[str, ...]
 Handler = Callable[[HttpRequest, Path], HttpResponse]
@@ -226,30 +228,32 @@ class AgentApplication:
 
     # -- inference -------------------------------------------------------------------------------
 
-    def answer_now(self, request: HttpRequest, client: socket.socket) -> HttpResponse:
-        """Answer an inference request in this thread; ``client``: whose leaving cancels it."""
-        try:
-            path = _split(request.path)
-            check_token(request.headers, self._token)
-            if not _is_infer(request.method, path):
-                self._find(request.method, path)
-            model = self._model(path)
-            job, decode = self._job(request)
-        except Refusal as refusal:
-            return self.refused(refusal)
+    def expect(self, request: HttpRequest, client: socket.socket) -> Callable[[], HttpResponse]:
+        """What will answer an inference request; ``client``: whose leaving cancels it."""
+        check_token(request.headers, self._token)
+        path = _split(request.path)
+        if not _is_infer(request.method, path):
+            self._find(request.method, path)
+        model = self._model(path)
+        job = self.job(request.received_at, request.wire_bytes)
         job.client = client
-        return self._infer(model, decode, job)
+
+        def answer() -> HttpResponse:
+            job.arrived(request.received_at, request.wire_bytes)
+            return self._infer(model, self._decoder(request), job)
+
+        return answer
 
     def _submit_infer(self, model: ServedModel, request: HttpRequest, respond: Respond) -> None:
-        job, decode = self._job(request)
+        job = self.job(request.received_at, request.wire_bytes)
+        decode = self._decoder(request)
         request.on_cancel = job.cancel
         self._workers.submit(lambda: respond(self._infer(model, decode, job)))
 
-    def _job(self, request: HttpRequest) -> tuple[Job, Callable[[], InferRequest]]:
-        job = self.job(request.received_at, request.wire_bytes)
+    def _decoder(self, request: HttpRequest) -> Callable[[], InferRequest]:
         # The body belongs to the decoder alone, so that it is gone as soon as it is decoded.
-        body, request.body = request.body, memoryview(b"")
-        return job, partial(decode_request, body, _header_length(request, body), self._limits)
+        body, request.body = request.body, _NOTHING
+        return lambda: decode_request(body, _header_length(request, body), self._limits)
 
     def job(self, received_at: float, received_bytes: int) -> Job:
         """The clock of a request that has arrived; raises :class:`Overloaded` while stopping."""

@@ -15,12 +15,14 @@ import numpy as np
 
 from tierwise.errors import TierFault, UserError
 from tierwise.serving.artifacts import sha256_of
-from tierwise.serving.codec import WireTensor, decode_response, encode_request, parse_json
+from tierwise.serving.codec import WireTensor, decode_response, encode_request
+from tierwise.serving.connection_pool import ConnectionPool, Dial, fault_of
 from tierwise.serving.faults import Refusal
-from tierwise.serving.http_client import ConnectionPool, Dial, RawReply, fault_of
+from tierwise.serving.http_client import RawReply
 from tierwise.serving.http_head import json_length
 from tierwise.serving.repository import IMAGE
 from tierwise.serving.stage import StageSpec
+from tierwise.serving.strict_json import parse_json
 from tierwise.serving.timing import TIMING, Hop
 
 # An agent that starts takes about a second; asking more often would slow it down.
@@ -35,7 +37,7 @@ class Reply:
         outputs: By name.
         hops: Every tier's account, in order; empty where timing wasn't asked for, or the server
             gives none.
-        total_s: From the call to the decoded answer: what the user waited.
+        total_s: From the call to the decoded outputs: what the user waited.
         client_s: The part of it that encoding and decoding took on this side.
         sent_bytes: Size of the request, headers included.
         received_bytes: Size of the answer, headers included.
@@ -200,12 +202,20 @@ class AgentClient:
         }
         path = f"/v2/models/{quote(model)}/infer"
         encoded = time.perf_counter()
-        with self._patience(f"inference of {model}", timeout_s) as patience:
-            reply = self._pool.request("POST", path, body, headers, deadline=patience.deadline)
+        patience_s = timeout_s or self._timeout_s
+        deadline = None if patience_s is None else encoded + patience_s
+        try:
+            reply = self._pool.request("POST", path, body, headers, deadline=deadline)
+        except OSError as error:
+            raise fault_of(error, self.url, f"inference of {model}") from error
         answered = time.perf_counter()
-        self._check(reply, f"run {model}")
+        if reply.status != 200:
+            self._check(reply, f"run {model}")
         try:
             response = decode_response(reply.body, json_length(reply.headers))
+            outputs = {tensor.name: tensor.array for tensor in response.outputs}
+            done = time.perf_counter()
+            # Not part of what the user waited for: the accounts are the measurement's.
             told = response.parameters.get(TIMING, ()) if timing else ()
             hops = tuple(Hop.from_json(entry) for entry in told)
         except (Refusal, ValueError, AttributeError, TypeError) as error:
@@ -214,8 +224,6 @@ class AgentClient:
                 hint="Is it an Open Inference Protocol server?",
                 url=self.url,
             ) from error
-        outputs = {tensor.name: tensor.array for tensor in response.outputs}
-        done = time.perf_counter()
         return Reply(
             outputs=outputs,
             hops=hops,

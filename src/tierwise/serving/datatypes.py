@@ -30,6 +30,9 @@ def datatype_of(dtype: np.dtype[np.generic] | str) -> str:
     Raises:
         KeyError: an element type that the protocol has no name for (complex, dates).
     """
+    known = _NAME_OF.get(dtype) if isinstance(dtype, np.dtype) else None
+    if known is not None:
+        return known
     kind = np.dtype(dtype)
     if kind.kind in "OSU":
         return BYTES

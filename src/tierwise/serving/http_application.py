@@ -22,7 +22,7 @@ Respond = Callable[[HttpResponse], None]
 
 
 class Application(Protocol):
-    """What a server serves. Both methods run in the event loop and must not block it."""
+    """What a server serves. Only ``expect`` may block."""
 
     def admit(self, request: HttpRequest, length: int | None) -> Sink | None:
         """Look at the headers before the body is read.
@@ -41,8 +41,15 @@ class Application(Protocol):
     def handle(self, request: HttpRequest, sink: Sink | None, respond: Respond) -> None:
         """Answer a complete request by calling ``respond``, once, from any thread."""
 
-    def answer_now(self, request: HttpRequest, client: socket.socket) -> HttpResponse:
-        """Answer an inference request in this thread, which isn't the event loop's."""
+    def expect(self, request: HttpRequest, client: socket.socket) -> Callable[[], HttpResponse]:
+        """Look at an inference request before its body is read, in a thread of its own.
+
+        Returns:
+            What answers it, in the same thread, once ``request`` has its body; doesn't raise.
+
+        Raises:
+            Refusal: it isn't worth reading.
+        """
 
     def refused(self, refusal: Refusal) -> HttpResponse:
         """The answer to a request that wasn't handled."""

@@ -8,27 +8,25 @@ file and joins; here the kernel writes the body into one buffer of the right siz
 import select
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from functools import lru_cache
+from typing import NamedTuple
 
 import httptools
 import numpy as np
 
-from tierwise.errors import TierFault, UserError
-from tierwise.serving.codec import Buffer, body_bytes
+from tierwise.serving.codec import body_bytes
+from tierwise.serving.plain_sockets import limit_waits, send_all
+from tierwise.serving.strict_json import Buffer
 
-Dial = Callable[[str, int], socket.socket]
-# What comes with the headers in one read is copied once.
-_HEAD_BYTES = 4096
+# What comes with the headers in one read is copied once: a small answer comes in one read.
+_HEAD_BYTES = 16 * 1024
+_PIECE_BYTES = 256 * 1024
+# Of large heads nobody sends many alike.
+_REMEMBERED = 64
 _MAX_HEAD_BYTES = 64 * 1024
-# One system call gathers at most this many buffers (IOV_MAX is 1024 on Linux).
-_GATHER = 512
-# heuristic: connections kept for reuse; an agent has no more workers by default.
-_KEPT = 64
 
 
 class ConnectionLost(OSError):
@@ -40,8 +38,7 @@ class ConnectionLost(OSError):
         self.nothing_came = nothing_came
 
 
-@dataclass(frozen=True)
-class RawReply:
+class RawReply(NamedTuple):
     """One answer.
 
     Attributes:
@@ -59,46 +56,17 @@ class RawReply:
     received_bytes: int
 
 
-@dataclass(frozen=True)
-class Address:
-    """A parsed ``http://HOST:PORT`` or ``https://HOST:PORT``."""
-
-    host: str
-    port: int
-    secure: bool
-    text: str
-
-    @classmethod
-    def parse(cls, url: str) -> "Address":
-        """Parse ``url``; raises :class:`UserError` on anything but a scheme, host and port."""
-        try:
-            parts = urlsplit(url if "//" in url else f"http://{url}")
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
-            raise UserError(
-                f"{url!r} is not the address of an agent.",
-                hint="Write http://HOST:PORT or https://HOST:PORT.",
-            )
-        secure = parts.scheme == "https"
-        port = port or (443 if secure else 80)
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        return cls(parts.hostname, port, secure, f"{parts.scheme}://{host}:{port}")
-
-
-def dial_tcp(host: str, port: int) -> socket.socket:
-    """A plain TCP connection from this process's network."""
-    return socket.create_connection((host, port), timeout=10.0)
-
-
 class _ReplyHead:
-    def __init__(self) -> None:
+    def __init__(self, text: Buffer) -> None:
         self.headers: dict[str, str] = {}
         self.body = bytearray()
         self.complete = False
         self.keep_alive = False
         self.parser = httptools.HttpResponseParser(self)
+        try:
+            self.parser.feed_data(text)
+        except httptools.HttpParserError as error:
+            raise OSError(f"the answer is not HTTP/1.1 ({error})") from error
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -113,19 +81,46 @@ class _ReplyHead:
         self.complete = True
 
 
+class _SizedHead(NamedTuple):
+    """The head of an answer whose body's length it tells."""
+
+    status: int
+    headers: Mapping[str, str]
+    length: int
+    keep_alive: bool
+
+
+@lru_cache(_REMEMBERED)
+def _sized_head(text: bytes) -> _SizedHead | None:
+    """``None``: the body's length is not told. A server's heads are few, so they are kept."""
+    head = _ReplyHead(text)
+    if "transfer-encoding" in head.headers or "content-length" not in head.headers:
+        return None
+    length = int(head.headers["content-length"])
+    return _SizedHead(head.parser.get_status_code(), head.headers, length, head.keep_alive)
+
+
 class HttpConnection:
     """One connection; one request at a time."""
 
     def __init__(self, sock: socket.socket, host: str, token: str | None) -> None:
         """Speak HTTP over a connected ``sock``."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(None)
         self._sock = sock
+        # TLS has no use for the kernel's timeouts: one record may take several reads.
+        self._plain = not isinstance(sock, ssl.SSLSocket)
+        self._deadline: float | None = None
+        self._limit_s = 0.0
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         self._head = bytearray(_HEAD_BYTES)
         self._common = f"Host: {host}\r\n"
         if token is not None:
             self._common += f"Authorization: Bearer {token}\r\n"
         self.reusable = False
         self.watched: socket.socket | None = None
+        self.idle_since = 0.0
 
     def request(
         self,
@@ -148,6 +143,7 @@ class HttpConnection:
             OSError: the connection failed; :class:`ConnectionLost` where the other side closed it.
         """
         self._deadline = deadline
+        self._arm()
         lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         size = body_bytes(body)
         head = (
@@ -160,48 +156,55 @@ class HttpConnection:
             with suppress(OSError):
                 return self._receive(method, len(head) + size)
             raise
-        if not isinstance(self._sock, ssl.SSLSocket):
-            self._watch()
+        if self.watched is not None and self._plain:
+            self._watch(self.watched)
         return self._receive(method, len(head) + size)
 
-    def _arm(self) -> None:
+    def _left_s(self) -> float | None:
+        """Until the deadline; raises where it has passed."""
         if self._deadline is None:
-            self._sock.settimeout(None)
-            return
+            return None
         left = self._deadline - time.perf_counter()
         if left <= 0:
             raise TimeoutError("the deadline has passed")
-        self._sock.settimeout(left)
+        return left
+
+    def _arm(self) -> None:
+        """Let no call wait beyond the deadline. To be called again after one that moved less."""
+        left = self._left_s()
+        if not self._plain:
+            self._sock.settimeout(left)
+            return
+        limit_s = left or 0.0
+        # A limit that is at most 1% too long does: it spares two system calls a request.
+        if not limit_s <= self._limit_s <= limit_s * 1.01:
+            limit_waits(self._sock, limit_s)
+            self._limit_s = limit_s
 
     def _send(self, buffers: list[Buffer]) -> None:
-        if isinstance(self._sock, ssl.SSLSocket):
+        if not self._plain:
             for buffer in buffers:
                 self._arm()
                 self._sock.sendall(buffer)
             return
-        views = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
-        while views:
-            self._arm()
-            sent = self._sock.sendmsg(views[:_GATHER])
-            while sent:
-                if sent >= len(views[0]):
-                    sent -= len(views.pop(0))
-                else:
-                    views[0] = views[0][sent:]
-                    sent = 0
+        send_all(self._sock, buffers, self._arm)
 
-    def _watch(self) -> None:
+    def _receive_into(self, buffer: memoryview, *, all_of_it: bool = False) -> int:
+        """Read once; ``all_of_it``: wait until ``buffer`` is full, where the kernel can."""
+        flags = socket.MSG_WAITALL if all_of_it and self._plain else 0
+        try:
+            return self._sock.recv_into(buffer, 0, flags)
+        except BlockingIOError as error:
+            raise TimeoutError("the deadline has passed") from error
+
+    def _watch(self, watched: socket.socket) -> None:
         """Wait for the answer's first byte; stop where the one who it is for leaves."""
-        watched = self.watched
-        if watched is None:
-            return
         poller = select.poll()
         poller.register(self._sock, select.POLLIN)
         poller.register(watched, select.POLLIN)
         while True:
-            self._arm()
-            timeout_s = self._sock.gettimeout()
-            ready = [fd for fd, _ in poller.poll(None if timeout_s is None else timeout_s * 1000)]
+            left = self._left_s()
+            ready = [fd for fd, _ in poller.poll(None if left is None else left * 1000)]
             if self._sock.fileno() in ready:
                 return
             if watched.fileno() in ready:
@@ -214,23 +217,19 @@ class HttpConnection:
         if self._head.startswith((b"HTTP/1.1 100", b"HTTP/1.0 100")):
             self._head[: have - end] = self._head[end:have]
             end, have = self._receive_head(have - end)
-        head = _ReplyHead()
-        try:
-            head.parser.feed_data(memoryview(self._head)[:end])
-        except httptools.HttpParserError as error:
-            raise OSError(f"the answer is not HTTP/1.1 ({error})") from error
         rest = memoryview(self._head)[end:have]
+        known = _sized_head(bytes(memoryview(self._head)[:end]))
         body: memoryview
-        if method == "HEAD":
-            body = memoryview(b"")
-        elif "transfer-encoding" in head.headers or "content-length" not in head.headers:
-            body = self._receive_parsed(head, rest)
-        else:
-            body = self._receive_sized(int(head.headers["content-length"]), rest)
+        if known is not None:
+            empty = method == "HEAD"
+            body = memoryview(b"") if empty else self._receive_sized(known.length, rest)
+            self.reusable = known.keep_alive
+            return RawReply(known.status, known.headers, body, sent_bytes, end + len(body))
+        head = _ReplyHead(memoryview(self._head)[:end])
+        body = memoryview(b"") if method == "HEAD" else self._receive_parsed(head, rest)
         self.reusable = head.keep_alive
-        return RawReply(
-            head.parser.get_status_code(), head.headers, body, sent_bytes, end + len(body)
-        )
+        status = head.parser.get_status_code()
+        return RawReply(status, head.headers, body, sent_bytes, end + len(body))
 
     def _receive_head(self, have: int = 0) -> tuple[int, int]:
         """Where the headers end in the buffer, and how much is in it."""
@@ -239,11 +238,11 @@ class HttpConnection:
                 raise OSError("the answer's headers are too long")
             if have == len(self._head):
                 self._head.extend(bytes(have))
-            self._arm()
-            count = self._sock.recv_into(memoryview(self._head)[have:])
+            count = self._receive_into(memoryview(self._head)[have:])
             if count == 0:
                 raise ConnectionLost(nothing_came=have == 0)
             have += count
+            self._arm()
         return end + 4, have
 
     def _receive_sized(self, length: int, rest: memoryview) -> memoryview:
@@ -252,33 +251,32 @@ class HttpConnection:
         if have:
             body[:have] = rest[:have]
         while have < length:
-            self._arm()
-            count = self._sock.recv_into(body[have:])
+            count = self._receive_into(body[have:], all_of_it=True)
             if count == 0:
                 raise ConnectionLost(nothing_came=False)
             have += count
+            self._arm()
         return body
 
     def _receive_parsed(self, head: _ReplyHead, rest: memoryview) -> memoryview:
         """A body in chunks, or one that ends where the connection does."""
         if rest:
             head.parser.feed_data(rest)
+        piece = memoryview(bytearray(_PIECE_BYTES))
         while not head.complete:
             self._arm()
-            data = self._sock.recv(256 * 1024)
-            if not data:
+            count = self._receive_into(piece)
+            if count == 0:
                 if "transfer-encoding" in head.headers:
                     raise ConnectionLost(nothing_came=False)
                 break
-            head.parser.feed_data(data)
+            head.parser.feed_data(piece[:count])
         return memoryview(head.body)
 
     @property
     def stale(self) -> bool:
         """Whether the other side closed it, or wrote something unasked."""
-        poller = select.poll()
-        poller.register(self._sock, select.POLLIN)
-        return bool(poller.poll(0))
+        return bool(self._poll.poll(0))
 
     def abort(self) -> None:
         """Make whoever waits on this connection, in another thread, stop waiting."""
@@ -298,120 +296,3 @@ def has_left(client: socket.socket) -> bool:
         return False
     except OSError:
         return True
-
-
-class ConnectionPool:
-    """Connections to one address, kept alive; any number of threads may use it."""
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        dial: Dial | None = None,
-        token: str | None = None,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        """Connect to ``url`` when asked; ``dial`` makes the TCP connections."""
-        self.address = Address.parse(url)
-        self._dial = dial or dial_tcp
-        self._token = token
-        self._tls = tls
-        self._idle: list[HttpConnection] = []
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: Sequence[Buffer] = (),
-        headers: Mapping[str, str] | None = None,
-        *,
-        deadline: float | None = None,
-        on_connection: Callable[[HttpConnection], None] | None = None,
-    ) -> RawReply:
-        """One request; as :meth:`HttpConnection.request`.
-
-        A kept connection that turns out to be closed before one byte of the answer came is
-        replaced once. ``on_connection`` gets the connection before it is used, to abort it.
-        """
-        while True:
-            connection, fresh = self._take()
-            if on_connection is not None:
-                on_connection(connection)
-            try:
-                reply = connection.request(method, path, body, headers, deadline)
-            except BaseException as error:
-                connection.close()
-                closed = isinstance(error, (BrokenPipeError, ConnectionResetError)) or (
-                    isinstance(error, ConnectionLost) and error.nothing_came
-                )
-                if closed and not fresh:
-                    continue
-                raise
-            self._give_back(connection)
-            return reply
-
-    def _take(self) -> tuple[HttpConnection, bool]:
-        while True:
-            with self._lock:
-                connection = self._idle.pop() if self._idle else None
-            if connection is None:
-                return self._connect(), True
-            if not connection.stale:
-                return connection, False
-            connection.close()
-
-    def _connect(self) -> HttpConnection:
-        address = self.address
-        sock = self._dial(address.host, address.port)
-        if address.secure:
-            context = self._tls or ssl.create_default_context()
-            try:
-                sock = context.wrap_socket(sock, server_hostname=address.host)
-            except BaseException:
-                sock.close()
-                raise
-        return HttpConnection(sock, address.text.split("//")[1], self._token)
-
-    def _give_back(self, connection: HttpConnection) -> None:
-        with self._lock:
-            if connection.reusable and not self._closed and len(self._idle) < _KEPT:
-                self._idle.append(connection)
-                return
-        connection.close()
-
-    def close(self) -> None:
-        """Close the kept connections; those in use are closed when they come back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-
-
-def fault_of(error: OSError, url: str, what: str) -> TierFault:
-    """A connection's failure as an error that says what to do."""
-    if isinstance(error, TimeoutError):
-        message, hint = (
-            f"{url} did not answer in time ({what}).",
-            ("Is the tier overloaded or the link cut? Look at its standard error."),
-        )
-    elif isinstance(error, ssl.SSLError):
-        message, hint = (
-            f"TLS with {url} failed ({what}): {error.reason or error}.",
-            ("Check the certificate, and the authority file on this side."),
-        )
-    elif isinstance(error, ConnectionRefusedError):
-        message, hint = (
-            f"Nothing listens at {url} ({what}).",
-            ("Start the agent there: `tierwise serve --tier NAME --listen HOST:PORT`."),
-        )
-    elif isinstance(error, (ConnectionLost, ConnectionError)):
-        message, hint = (
-            f"The agent at {url} closed the connection ({what}).",
-            ("Did it run out of memory or stop? Look at its standard error."),
-        )
-    else:
-        message, hint = f"{url} cannot be reached ({what}): {error}.", "Check host, port and route."
-    return TierFault(message, hint=hint, url=url)

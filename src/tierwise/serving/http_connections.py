@@ -34,7 +34,7 @@ class Connections:
         self.open: set[OpenConnection] = set()
         self.in_flight_bytes = 0
         self.draining = False
-        self.lanes = Lanes(application.answer_now, limits)
+        self.lanes = Lanes(application.expect, limits)
 
     def sweep(self) -> None:
         """Close every connection whose time is up; called about once a second."""

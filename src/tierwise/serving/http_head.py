@@ -10,9 +10,11 @@ from urllib.parse import unquote
 
 import httptools
 
-from tierwise.serving.codec import Buffer, body_bytes
+from tierwise.serving.codec import body_bytes
 from tierwise.serving.faults import BadRequest, Refusal
+from tierwise.serving.strict_json import Buffer
 
+_CLOSE = "Connection: close\r\n"
 HEADER_LENGTH = "inference-header-content-length"
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
 
@@ -111,13 +113,13 @@ class Head:
         request: Without its body.
         length: Of the body; ``None``: it comes in chunks.
         keep_alive: Whether the client wants to send more requests.
-        parser: Goes on with a chunked body.
+        parser: Goes on with a chunked body; ``None`` for any other.
     """
 
     request: HttpRequest
     length: int | None
     keep_alive: bool
-    parser: HeadParser
+    parser: HeadParser | None
 
     @property
     def expects_continue(self) -> bool:
@@ -125,7 +127,7 @@ class Head:
         return self.request.headers.get("expect", "").lower() == "100-continue"
 
 
-def parse_head(data: memoryview) -> Head:
+def parse_head(data: Buffer) -> Head:
     """Parse one request's head, up to and with its empty line.
 
     Raises:
@@ -144,9 +146,11 @@ def parse_head(data: memoryview) -> Head:
         headers=found.headers,
         wire_bytes=len(data),
     )
-    chunked = "transfer-encoding" in found.headers
-    length = None if chunked else _length(found.headers)
-    return Head(request, length, found.keep_alive, found)
+    if "transfer-encoding" in found.headers:
+        return Head(request, None, found.keep_alive, found)
+    # The parser and its callbacks hold each other: without this, only the collector frees them.
+    del found.parser
+    return Head(request, _length(found.headers), found.keep_alive, None)
 
 
 def refusal_of(error: httptools.HttpParserError) -> Refusal:
@@ -157,15 +161,13 @@ def refusal_of(error: httptools.HttpParserError) -> Refusal:
 
 def response_head(response: HttpResponse, *, close: bool) -> bytes:
     """Status line and headers of ``response``, up to and with the empty line."""
-    lines = [
-        f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Unknown')}",
-        f"Content-Type: {response.content_type}",
-        f"Content-Length: {body_bytes(response.body)}",
-        *(f"{name}: {value}" for name, value in response.headers.items()),
-    ]
-    if close:
-        lines.append("Connection: close")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+    headers = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
+    return (
+        f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Unknown')}\r\n"
+        f"Content-Type: {response.content_type}\r\n"
+        f"Content-Length: {body_bytes(response.body)}\r\n"
+        f"{headers}{_CLOSE if close else ''}\r\n"
+    ).encode("latin-1", "replace")
 
 
 class HeadersTooLarge(Refusal):

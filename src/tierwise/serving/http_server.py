@@ -180,10 +180,10 @@ class Connection(asyncio.BufferedProtocol):
         self._head_bytes = 0
         grace = (length or 0) / self._limits.min_body_bytes_per_s
         self.deadline = time.perf_counter() + self._limits.body_timeout_s + grace
-        if length is None:
+        if head.parser is not None:
             self._start_chunked(head.parser, rest)
         else:
-            self._start_body(length, rest)
+            self._start_body(length or 0, rest)
 
     def _check_length(self, request: HttpRequest, length: int | None) -> None:
         # Before `admit`, so that nothing has to be undone: a sink comes with its own limit.

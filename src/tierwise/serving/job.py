@@ -42,6 +42,11 @@ class Job:
     def __post_init__(self) -> None:
         self.hop = Hop(self.tier, received_bytes=self.received_bytes)
 
+    def arrived(self, received_at: float, received_bytes: int) -> None:
+        """The request is complete."""
+        self.received_at = received_at
+        self.hop.received_bytes = self.received_bytes = received_bytes
+
     def cancel(self) -> None:
         """The client has left: stop waiting for the next hop, which cancels there too."""
         self.cancelled = True

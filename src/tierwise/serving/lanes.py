@@ -9,7 +9,6 @@ as it came, with what has been read of it, so rules and refusals exist once.
 """
 
 import os
-import select
 import socket
 import threading
 import time
@@ -18,10 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tierwise.serving.codec import Buffer, body_bytes
+from tierwise.serving.codec import body_bytes
 from tierwise.serving.faults import Refusal
 from tierwise.serving.http_head import Head, HttpRequest, HttpResponse, parse_head, response_head
 from tierwise.serving.limits import Limits
+from tierwise.serving.plain_sockets import limit_waits, send_all
+from tierwise.serving.strict_json import Buffer
 
 # heuristic: more connections than this are not busy at the same time on a machine with few cores.
 _LANES = 8
@@ -29,14 +30,15 @@ _LANES = 8
 _IDLE_S = 30.0
 # How soon a lane sees that the agent is stopping.
 _LOOK_UP_S = 0.25
-# A body that stops coming for so long is read by the event loop, which has time for slow ones.
-_STALL_MS = 1000
+# A request that comes more slowly is read by the event loop, which has time for slow ones.
+_STALL_S = 1.0
+# heuristic: 1 Mbit/s, the slowest link of a study.
+_FAST_BYTES_PER_S = 125_000
 # A lane's bodies aren't counted with the others, so they may not be of any size.
 _MOST_BODY_BYTES = 64 * 2**20
 _HEAD_BYTES = 8192
-_JOIN_BYTES = 64 * 1024
 
-Answer = Callable[[HttpRequest, socket.socket], HttpResponse]
+Expect = Callable[[HttpRequest, socket.socket], Callable[[], HttpResponse]]
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ class Leftover:
 class Lanes:
     """The lanes of one agent."""
 
-    def __init__(self, answer: Answer, limits: Limits) -> None:
-        """Let lanes answer by ``answer``, which never raises."""
-        self.answer = answer
+    def __init__(self, expect: Expect, limits: Limits) -> None:
+        """Let lanes ask ``expect`` for what answers a request, while its body is on its way."""
+        self.expect = expect
         self.limits = limits
         self.closing = False
         self._lock = threading.Lock()
@@ -91,10 +93,11 @@ class Lane:
         self._lanes = lanes
         self._sock = sock
         self._give_back = give_back
-        self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
         self._head = bytearray(_HEAD_BYTES)
         self._have = 0
+        self._left = False
+        self._last: Head | None = None
+        self._last_text = b""
 
     def start(self) -> None:
         """Start the thread."""
@@ -103,7 +106,12 @@ class Lane:
     def _run(self) -> None:
         leftover = Leftover(closed=True)
         try:
+            self._sock.settimeout(None)
+            limit_waits(self._sock, _LOOK_UP_S)
             leftover = self._serve()
+            limit_waits(self._sock, 0)
+            # The event loop has the same open socket under a descriptor of its own.
+            self._sock.settimeout(0)
         except OSError:
             # A reset by the client; the transport finds out by itself, or is closed for us.
             leftover = Leftover(closed=True)
@@ -114,46 +122,60 @@ class Lane:
 
     def _serve(self) -> Leftover:
         while True:
-            if self._have == 0 and not self._await_request():
-                return Leftover()
-            head = self._read_head()
+            end = self._read_head()
+            if end is None:
+                return self._unserved()
+            head = self._plain(end)
             if head is None:
-                closed = self._have == 0
-                return Leftover(bytes(self._head[: self._have]), closed=closed)
-            parsed = self._plain(head)
-            if parsed is None:
-                return Leftover(bytes(self._head[: self._have]))
-            missing = self._read_body(parsed, head)
+                return self._unserved()
+            try:
+                answer = self._lanes.expect(head.request, self._sock)
+            except Refusal:
+                return self._unserved()
+            missing = self._read_body(head, end)
             if missing is not None:
                 return missing
-            response = self._lanes.answer(parsed.request, self._sock)
-            self._write(response)
+            self._write(answer())
 
-    def _await_request(self) -> bool:
-        end = time.perf_counter() + _IDLE_S
-        while not self._poll.poll(_LOOK_UP_S * 1000):
-            if self._lanes.closing or time.perf_counter() > end:
-                return False
-        return True
+    def _unserved(self) -> Leftover:
+        return Leftover(bytes(memoryview(self._head)[: self._have]), closed=self._left)
 
     def _read_head(self) -> int | None:
         """Where the head ends; ``None``: it doesn't come, or the client has left."""
-        while True:
-            end = self._head.find(b"\r\n\r\n", 0, self._have)
-            if end >= 0:
-                return end + 4
-            if self._have == len(self._head) or not self._poll.poll(_STALL_MS):
+        since = time.perf_counter()
+        while (end := self._head.find(b"\r\n\r\n", 0, self._have)) < 0:
+            if self._have == len(self._head):
                 return None
-            count = self._sock.recv_into(memoryview(self._head)[self._have :])
+            try:
+                count = self._sock.recv_into(memoryview(self._head)[self._have :])
+            except BlockingIOError:
+                waited_s = time.perf_counter() - since
+                if self._lanes.closing or waited_s > (_STALL_S if self._have else _IDLE_S):
+                    return None
+                continue
             if count == 0:
-                self._have = 0
+                self._left = True
                 return None
+            if self._have == 0:
+                since = time.perf_counter()
             self._have += count
+        return end + 4
 
     def _plain(self, end: int) -> Head | None:
         """The parsed head, if the request is one that is served here."""
+        text = bytes(memoryview(self._head)[:end])
+        # A client sends the same head again and again; the request is a new one each time.
+        head = self._last if text == self._last_text else self._parse(text)
+        if head is None or self._lanes.closing:
+            return None
+        self._last, self._last_text = head, text
+        last = head.request
+        request = HttpRequest(last.method, last.path, last.headers, wire_bytes=end)
+        return Head(request, head.length, head.keep_alive, None)
+
+    def _parse(self, text: bytes) -> Head | None:
         try:
-            head = parse_head(memoryview(self._head)[:end])
+            head = parse_head(text)
         except Refusal:
             return None
         request = head.request
@@ -165,28 +187,28 @@ class Lane:
             and head.length is not None
             and 0 < head.length <= min(self._lanes.limits.max_body_bytes, _MOST_BODY_BYTES)
         )
-        return head if plain and not self._lanes.closing else None
+        return head if plain else None
 
     def _read_body(self, head: Head, end: int) -> Leftover | None:
         """Fill in the request's body; what is to be given back where it doesn't come."""
         length = head.length
         assert length is not None
         body = np.empty(length, np.uint8).data
+        came = memoryview(self._head)
         have = min(self._have - end, length)
-        body[:have] = memoryview(self._head)[end : end + have]
-        further = bytes(memoryview(self._head)[end + have : self._have])
-        started = bytes(memoryview(self._head)[:end])
-        sock = self._sock
+        body[:have] = came[end : end + have]
+        further = bytes(came[end + have : self._have])
+        late = time.perf_counter() + _STALL_S + length / _FAST_BYTES_PER_S
         while have < length:
             try:
-                count = sock.recv_into(body[have:])
+                count = self._sock.recv_into(body[have:], 0, socket.MSG_WAITALL)
             except BlockingIOError:
-                if not self._poll.poll(_STALL_MS):
-                    return Leftover(b"".join([started, body[:have]]))
-                continue
+                count = -1
             if count == 0:
                 return Leftover(closed=True)
-            have += count
+            have += max(count, 0)
+            if have < length and time.perf_counter() > late:
+                return Leftover(b"".join([self._last_text, body[:have]]))
         request = head.request
         request.body = body
         request.received_at = time.perf_counter()
@@ -197,26 +219,12 @@ class Lane:
 
     def _write(self, response: HttpResponse) -> None:
         """Write the whole answer; raises :class:`OSError` where the client doesn't read it."""
-        size = body_bytes(response.body)
         limits = self._lanes.limits
+        size = body_bytes(response.body)
         end = time.perf_counter() + limits.write_timeout_s + size / limits.min_body_bytes_per_s
-        head = response_head(response, close=False)
-        if size <= _JOIN_BYTES:
-            views = [memoryview(b"".join([head, *response.body]))]
-        else:
-            views = [memoryview(head), *(memoryview(b).cast("B") for b in response.body if len(b))]
-        ready = select.poll()
-        ready.register(self._sock, select.POLLOUT)
-        while views:
-            try:
-                sent = self._sock.sendmsg(views[:512])
-            except BlockingIOError:
-                if not ready.poll(max(0.0, end - time.perf_counter()) * 1000):
-                    raise TimeoutError("the client does not read its answer") from None
-                continue
-            while sent:
-                if sent >= len(views[0]):
-                    sent -= len(views.pop(0))
-                else:
-                    views[0] = views[0][sent:]
-                    sent = 0
+
+        def go_on() -> None:
+            if time.perf_counter() > end:
+                raise TimeoutError("the client does not read its answer")
+
+        send_all(self._sock, [response_head(response, close=False), *response.body], go_on)

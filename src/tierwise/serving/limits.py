@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+# Compared as objects, so that hashing one costs nothing.
+@dataclass(frozen=True, eq=False)
 class Limits:
     """Bounds on requests, connections and models.
 

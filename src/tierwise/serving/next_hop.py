@@ -9,15 +9,14 @@ from typing import Any
 from urllib.parse import quote
 
 from tierwise.serving.codec import (
-    Buffer,
     InferRequest,
     InferResponse,
     WireTensor,
     decode_response,
     encode_json_request,
     encode_request,
-    parse_json,
 )
+from tierwise.serving.connection_pool import ConnectionPool
 from tierwise.serving.faults import (
     BadRequest,
     DeadlinePassed,
@@ -25,10 +24,11 @@ from tierwise.serving.faults import (
     Overloaded,
     Refusal,
 )
-from tierwise.serving.http_client import ConnectionPool, RawReply
+from tierwise.serving.http_client import RawReply
 from tierwise.serving.http_head import json_length
 from tierwise.serving.job import Job
 from tierwise.serving.stage import NextHop
+from tierwise.serving.strict_json import Buffer, parse_json
 from tierwise.serving.timing import TIMING, Hop
 
 # The protocol's name of the extension, as server metadata lists it.

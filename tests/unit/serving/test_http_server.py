@@ -32,7 +32,7 @@ class Echo:
         line = f"{request.method} {request.path} ".encode()
         respond(HttpResponse(200, [line, bytes(request.body)], "text/plain"))
 
-    def answer_now(self, _request, _client):
+    def expect(self, _request, _client):
         raise AssertionError("only inference requests enter a lane")
 
     def refused(self, refusal: Refusal) -> HttpResponse:

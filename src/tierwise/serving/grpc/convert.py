@@ -11,15 +11,12 @@ from tierwise.serving.codec import (
     InferResponse,
     RequestedOutput,
     WireTensor,
-    array_of_bytes,
-    check_shape,
-    from_binary,
-    to_binary,
 )
 from tierwise.serving.datatypes import BYTES, NUMPY_OF, datatype_of
 from tierwise.serving.faults import BadRequest, TooLarge
 from tierwise.serving.grpc.schema import message_class
 from tierwise.serving.limits import Limits
+from tierwise.serving.tensor_data import array_of_bytes, check_shape, from_binary, to_binary
 
 _Response = message_class("ModelInferResponse")
 # Which typed field of InferTensorContents holds which datatype; half precision is raw only.

@@ -1,0 +1,172 @@
+"""Connections to one address, pooled and kept alive."""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tierwise.errors import TierFault, UserError
+from tierwise.serving.http_client import ConnectionLost, HttpConnection, RawReply
+from tierwise.serving.strict_json import Buffer
+
+Dial = Callable[[str, int], socket.socket]
+# heuristic: connections kept for reuse; an agent has no more workers by default.
+_KEPT = 64
+# heuristic: no server gives up an idle connection sooner.
+_FRESH_S = 0.5
+
+
+@dataclass(frozen=True)
+class Address:
+    """A parsed ``http://HOST:PORT`` or ``https://HOST:PORT``."""
+
+    host: str
+    port: int
+    secure: bool
+    text: str
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Parse ``url``; raises :class:`UserError` on anything but a scheme, host and port."""
+        try:
+            parts = urlsplit(url if "//" in url else f"http://{url}")
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
+            raise UserError(
+                f"{url!r} is not the address of an agent.",
+                hint="Write http://HOST:PORT or https://HOST:PORT.",
+            )
+        secure = parts.scheme == "https"
+        port = port or (443 if secure else 80)
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return cls(parts.hostname, port, secure, f"{parts.scheme}://{host}:{port}")
+
+
+def dial_tcp(host: str, port: int) -> socket.socket:
+    """A plain TCP connection from this process's network."""
+    return socket.create_connection((host, port), timeout=10.0)
+
+
+class ConnectionPool:
+    """Connections to one address, kept alive; any number of threads may use it."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        dial: Dial | None = None,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Connect to ``url`` when asked; ``dial`` makes the TCP connections."""
+        self.address = Address.parse(url)
+        self._dial = dial or dial_tcp
+        self._token = token
+        self._tls = tls
+        self._idle: list[HttpConnection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Sequence[Buffer] = (),
+        headers: Mapping[str, str] | None = None,
+        *,
+        deadline: float | None = None,
+        on_connection: Callable[[HttpConnection], None] | None = None,
+    ) -> RawReply:
+        """One request; as :meth:`HttpConnection.request`.
+
+        A kept connection that turns out to be closed before one byte of the answer came is
+        replaced once. ``on_connection`` gets the connection before it is used, to abort it.
+        """
+        while True:
+            connection, fresh = self._take()
+            if on_connection is not None:
+                on_connection(connection)
+            try:
+                reply = connection.request(method, path, body, headers, deadline)
+            except BaseException as error:
+                connection.close()
+                closed = isinstance(error, (BrokenPipeError, ConnectionResetError)) or (
+                    isinstance(error, ConnectionLost) and error.nothing_came
+                )
+                if closed and not fresh:
+                    continue
+                raise
+            self._give_back(connection)
+            return reply
+
+    def _take(self) -> tuple[HttpConnection, bool]:
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return self._connect(), True
+            # One that was just used is not asked: it costs a system call, and a closed one shows.
+            rested_s = time.perf_counter() - connection.idle_since
+            if rested_s < _FRESH_S or not connection.stale:
+                return connection, False
+            connection.close()
+
+    def _connect(self) -> HttpConnection:
+        address = self.address
+        sock = self._dial(address.host, address.port)
+        if address.secure:
+            context = self._tls or ssl.create_default_context()
+            try:
+                sock = context.wrap_socket(sock, server_hostname=address.host)
+            except BaseException:
+                sock.close()
+                raise
+        return HttpConnection(sock, address.text.split("//")[1], self._token)
+
+    def _give_back(self, connection: HttpConnection) -> None:
+        with self._lock:
+            if connection.reusable and not self._closed and len(self._idle) < _KEPT:
+                connection.idle_since = time.perf_counter()
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close the kept connections; those in use are closed when they come back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+
+def fault_of(error: OSError, url: str, what: str) -> TierFault:
+    """A connection's failure as an error that says what to do."""
+    if isinstance(error, TimeoutError):
+        message, hint = (
+            f"{url} did not answer in time ({what}).",
+            ("Is the tier overloaded or the link cut? Look at its standard error."),
+        )
+    elif isinstance(error, ssl.SSLError):
+        message, hint = (
+            f"TLS with {url} failed ({what}): {error.reason or error}.",
+            ("Check the certificate, and the authority file on this side."),
+        )
+    elif isinstance(error, ConnectionRefusedError):
+        message, hint = (
+            f"Nothing listens at {url} ({what}).",
+            ("Start the agent there: `tierwise serve --tier NAME --listen HOST:PORT`."),
+        )
+    elif isinstance(error, (ConnectionLost, ConnectionError)):
+        message, hint = (
+            f"The agent at {url} closed the connection ({what}).",
+            ("Did it run out of memory or stop? Look at its standard error."),
+        )
+    else:
+        message, hint = f"{url} cannot be reached ({what}): {error}.", "Check host, port and route."
+    return TierFault(message, hint=hint, url=url)
