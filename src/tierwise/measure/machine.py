@@ -112,9 +112,14 @@ class _Counters:
 class MachineWatch:
     """Called, gives the machine's condition since its last call (or since it was made)."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        """Watch the machine whose ``proc`` and ``sys`` are under ``root``."""
+    def __init__(self, root: Path = Path("/"), *, kept_awake: int = 0) -> None:
+        """Watch the machine whose ``proc`` and ``sys`` are under ``root``.
+
+        ``kept_awake`` processes of idle priority do nothing but keep a core awake: they are in the
+        load average and wait for nobody's sake.
+        """
         self._proc = root / "proc"
+        self._kept_awake = kept_awake
         cpus = root / "sys/devices/system/cpu"
         self._throttle_files = sorted(cpus.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
         self._frequency_files = sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
@@ -150,7 +155,9 @@ class MachineWatch:
 
     def _load(self) -> float | None:
         text = _text(self._proc / "loadavg")
-        return None if text is None else float(text.split()[0]) / (os.cpu_count() or 1)
+        if text is None:
+            return None
+        return max(0.0, float(text.split()[0]) - self._kept_awake) / (os.cpu_count() or 1)
 
     def _frequency_hz(self) -> float | None:
         khz = [float(text) for path in self._frequency_files if (text := _text(path))]

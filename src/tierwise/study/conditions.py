@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tierwise.caveats import ResultWarning
 from tierwise.errors import TierFault
+from tierwise.measure.machine import MachineWatch
 from tierwise.measure.narrowing import Narrowing
 from tierwise.measure.outcome import MeasureOutcome
 from tierwise.measure.plan import MeasurePlan
@@ -121,6 +122,7 @@ class Measuring:
             done=tuple(blocks),
             trial_id=lambda strategy: strategy.id,
             recover=recover,
+            watch=MachineWatch(kept_awake=self.deployment.running.kept_awake),
             narrowing=narrowing,
             progress=self.progress,
         )

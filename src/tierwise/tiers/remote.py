@@ -40,6 +40,8 @@ def connect(topology: Topology) -> "RemoteTopology":
 class RemoteTopology:
     """Tiers that run elsewhere: nothing is emulated, shaped, started or stopped."""
 
+    kept_awake = 0
+
     def __init__(self, topology: Topology) -> None:
         """See :func:`connect`."""
         self.topology = topology

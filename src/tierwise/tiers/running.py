@@ -17,8 +17,9 @@ class Probe:
 
     Attributes:
         subject: Tier or link name.
-        quantity: ``"cpu factor"`` (speed of native single-thread work inside the limit relative
-            to outside), ``"bandwidth_bit_per_s"`` (TCP payload) or ``"rtt_s"``.
+        quantity: ``"cpu factor"`` (speed of native work inside the limit, in as many threads as it
+            has cores, relative to one core outside), ``"bandwidth_bit_per_s"`` (TCP payload) or
+            ``"rtt_s"``.
         asked: What the study file says.
         achieved: What the probe measured.
         backend: What ran.
@@ -44,6 +45,8 @@ class RunningTopology(Protocol):
     """
 
     topology: Topology
+    kept_awake: int
+    """Cores that are kept awake, each by a process that counts in this machine's load average."""
 
     @property
     def record(self) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ import pytest
 from tierwise.errors import EnvironmentFault, TierFault, UserError
 from tierwise.tiers import emulated, remote
 from tierwise.tiers.emulated import cgroups
-from tierwise.tiers.emulated.probing import SHORT_S, cpu_factor
+from tierwise.tiers.emulated.probing import SHORT_S, cpu_factor, peer_of
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
 MIB = 2**20
@@ -97,9 +97,11 @@ def test_peak_memory_is_what_the_agent_held(lab):
         assert not running.oom_killed("edge")
 
 
+@pytest.mark.parametrize("way", ["auto", "signals"])
 @pytest.mark.parametrize("cpus", [0.25, 0.5])
-def test_a_share_slows_short_work_as_much_as_it_says(lab, cpus):
-    with lab.start(Topology((Tier("mobile", cpus=cpus),)), backend="userspace") as running:
+def test_a_share_slows_short_work_as_much_as_it_says(lab, cpus, way):
+    only = Topology((Tier("mobile", cpus=cpus),))
+    with lab.start(only, backend="userspace", cpu=way) as running:
         # The machine that runs the tests is busy: others may take half of it, now and then.
         tries = []
         while len(tries) < 10 and not any(0.5 * cpus < f < 1.2 * cpus for f in tries):
@@ -107,12 +109,34 @@ def test_a_share_slows_short_work_as_much_as_it_says(lab, cpus):
     assert any(0.5 * cpus < factor < 1.2 * cpus for factor in tries), tries
 
 
-@pytest.mark.cgroup
-def test_a_whole_core_is_a_whole_core(lab):
+def test_whole_cores_are_not_limited_but_given(lab):
     with lab.start(Topology((Tier("cloud", cpus=1.0),)), backend="userspace") as running:
         (probe,) = running.probe(lab.condition(running.topology))
+        allowed = os.sched_getaffinity(running._status("cloud")["pid"])
+    assert len(allowed) == 1
+    assert running.record["cpu@cloud"] == f"core {allowed.pop()}: whole"
     assert probe.asked == 1.0
     assert 0.05 < probe.achieved < 1.5  # it is what others leave of it
+
+
+def test_two_tiers_that_compute_at_once_both_get_something(lab):
+    """Neither's debt is paid with the other's time."""
+    pair = Topology((Tier("mobile", cpus=0.1), Tier("edge", cpus=0.5)))
+    with (
+        lab.start(pair, backend="userspace") as running,
+        peer_of(running, "mobile") as mobile,
+        peer_of(running, "edge") as edge,
+    ):
+        slowest_s = 0.0
+        for _ in range(5):
+            mobile.send({"work": 200_000, "threads": 1})
+            edge.send({"work": 50_000, "threads": 1})
+            quick, slow = edge.receive()[0], mobile.receive()[0]
+            slowest_s = max(slowest_s, quick["wall_s"] / quick["cpu_s"])
+            if quick["wall_s"] < 4 * quick["cpu_s"]:
+                break
+    assert quick["wall_s"] < 4 * quick["cpu_s"], slowest_s
+    assert slow["wall_s"] > 5 * slow["cpu_s"]
 
 
 def test_closing_twice_is_fine_and_nothing_remains(lab):

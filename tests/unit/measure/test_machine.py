@@ -36,6 +36,14 @@ def test_a_stretch_is_the_difference_of_two_readings(machine):
     assert watch().steal == 0.0
 
 
+def test_cores_that_are_kept_awake_are_no_load(machine, monkeypatch):
+    monkeypatch.setattr("tierwise.measure.machine.os.cpu_count", lambda: 2)
+    put(machine, "proc/loadavg", "2.50 0.40 0.30 1/100 4242\n")
+    assert MachineWatch(machine)().load == 1.25
+    assert MachineWatch(machine, kept_awake=2)().load == 0.25
+    assert MachineWatch(machine, kept_awake=3)().load == 0.0
+
+
 def test_an_energy_counter_that_wraps_still_counts_up(machine):
     put(machine, "sys/class/powercap/intel-rapl:0/energy_uj", 4_900_000)
     watch = MachineWatch(machine)

@@ -1,6 +1,7 @@
 """The parts of emulation that need no rights and no processes of their own."""
 
 import os
+import signal
 import socket
 
 import pytest
@@ -9,13 +10,15 @@ from hypothesis import strategies as st
 
 from tierwise.errors import EnvironmentFault, UserError
 from tierwise.tiers import remote
+from tierwise.tiers.emulated import awake, throttle
 from tierwise.tiers.emulated.agents import Limits, _ready_address
 from tierwise.tiers.emulated.cgroups import _NAME
 from tierwise.tiers.emulated.channel import Channel
+from tierwise.tiers.emulated.cores import share_out
 from tierwise.tiers.emulated.linux import process_start
 from tierwise.tiers.emulated.relay import _Direction, paths
 from tierwise.tiers.emulated.shares import CpuShares
-from tierwise.tiers.emulated.throttle import Share
+from tierwise.tiers.emulated.throttle import Share, keep
 from tierwise.tiers.running import Probe
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
@@ -81,18 +84,127 @@ def test_a_group_is_named_after_its_owner_for_good():
     assert process_start(2**22 + 1) is None  # beyond the most pids there can be
 
 
+class Clock:
+    """A tier's process whose CPU clock a test moves."""
+
+    def __init__(self, monkeypatch):
+        self.used_s = 0.0
+        self.signals = []
+        monkeypatch.setattr(throttle, "cpu_seconds", lambda _: self.used_s)
+        monkeypatch.setattr(throttle.os, "kill", lambda _, number: self.signals.append(number))
+
+    def watched_by(self, share):
+        share.watch([1])
+        share.look(1.0)
+        return share
+
+
 def test_a_share_without_processes_asks_for_nothing():
     share = Share(cpus=0.5)
-    assert share.look(10.0) > 10.0
+    assert keep(share, (), 10.0, occupy=False) > 10.0
     share.watch([2**22 + 1])
     share.look(11.0)
     assert share.pids == []
 
 
+def test_a_tier_that_computes_is_held_back_until_its_debt_is_paid(monkeypatch):
+    clock = Clock(monkeypatch)
+    share = clock.watched_by(Share(cpus=0.25))
+    clock.used_s += 0.001
+    again = keep(share, (), 1.001, occupy=False)
+    assert clock.signals == [signal.SIGSTOP]
+    assert again == pytest.approx(1.004)  # 1 ms of CPU time at a quarter of a core
+    keep(share, (), 1.005, occupy=False)
+    assert clock.signals == [signal.SIGSTOP, signal.SIGCONT]
+
+
+def test_idle_time_is_not_saved_up(monkeypatch):
+    clock = Clock(monkeypatch)
+    share = clock.watched_by(Share(cpus=0.5))
+    share.look(100.0)
+    clock.used_s += 0.001
+    share.look(100.001)
+    assert share.must_pay
+    assert share.paid_at() == pytest.approx(100.002)
+
+
+def test_a_tier_that_waits_for_something_pays_only_what_is_much(monkeypatch):
+    clock = Clock(monkeypatch)
+    share = clock.watched_by(Share(cpus=0.25))
+    clock.used_s += 0.0005
+    share.look(1.001)  # it computed half of the time: somebody else may want the core now
+    assert not share.must_pay
+    for millisecond in range(2, 8):
+        clock.used_s += 0.0005
+        share.look(1 + millisecond / 1000)
+    assert share.must_pay
+
+
+def test_a_core_that_two_tiers_want_is_taken_from_one_only(monkeypatch):
+    clock = Clock(monkeypatch)
+    one, other = (clock.watched_by(Share(cpus=0.25)) for _ in range(2))
+    clock.used_s += 0.001
+    other.look(1.001)
+    keep(one, [other], 1.001, occupy=True)
+    assert clock.signals == [signal.SIGSTOP]
+    assert one.stopped
+
+
+def test_looks_are_frequent_at_first_and_rare_in_long_work(monkeypatch):
+    clock = Clock(monkeypatch)
+    share = clock.watched_by(Share(cpus=1.0))
+    gaps = []
+    for now in (1.001, 1.03, 1.3):
+        clock.used_s += 0.0001
+        share.look(now)
+        gaps.append(share.next_look() - now)
+    assert gaps == pytest.approx([0.00025, 0.0006, 0.001])
+
+
+def test_tiers_have_cores_of_their_own_while_there_are_enough():
+    cores = share_out({"mobile": 0.25, "edge": 0.5, "cloud": 2.0}, usable=range(1000, 1008))
+    assert cores.of == {"mobile": (1004,), "edge": (1003,), "cloud": (1001, 1002)}
+    assert cores.study == (1000, 1005, 1006, 1007)
+    assert cores.beside("edge") == ()
+
+
+def test_tiers_share_what_is_too_little_and_leave_the_first_core_to_the_study():
+    cores = share_out({"mobile": 0.25, "edge": 0.5}, usable=(1000, 1001))
+    assert cores.of == {"mobile": (1001,), "edge": (1001,)}
+    assert cores.study == (1000,)
+    assert cores.beside("edge") == ("mobile",)
+
+
+def test_a_tier_that_needs_every_core_gets_every_core():
+    cores = share_out({"cloud": 1.5}, usable=(1000, 1001))
+    assert cores.of == {"cloud": (1000, 1001)}
+    assert cores.study == (1000,)
+
+
+def test_one_core_is_for_everyone():
+    cores = share_out({"mobile": 0.25}, usable=(1000,))
+    assert (cores.of, cores.study) == ({"mobile": (1000,)}, (1000,))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "rationed"),
+    [
+        ("cpu.max", "max 100000\n", False),
+        ("cpu.max", "150000 100000\n", True),
+        ("cpu.cfs_quota_us", "-1\n", False),
+        ("cpu.cfs_quota_us", "150000\n", True),
+    ],
+)
+def test_a_cpu_quota_is_told_from_none(tmp_path, file, text, rationed):
+    (tmp_path / file).write_text(text)
+    assert awake._rations(tmp_path / file) is rationed
+
+
 def test_a_share_of_more_than_the_machine_says_what_to_write():
-    shares = CpuShares("auto", [])
+    greedy = Limits("cloud", 9999.0, None)
+    shares = CpuShares("auto", [greedy])
     with pytest.raises(EnvironmentFault, match=r"Tier cloud asks for 9999 CPUs.*`cpus: \d+`"):
-        shares.prepare(Limits("cloud", 9999.0, None), os.getpid())
+        shares.prepare(greedy, os.getpid())
 
 
 def test_a_probe_says_how_far_off_it_is():

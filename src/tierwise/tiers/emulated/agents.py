@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tierwise.tiers.emulated.cgroups import Group
 from tierwise.tiers.emulated.linux import IS_LINUX, die_with_parent, enter
@@ -33,20 +34,33 @@ class Setup:
     Attributes:
         cpu_backend: In words.
         memory_backend: In words.
+        cores: Where its processes may run.
         joins: Called in the new process before the agent begins.
         memory: The group that limits memory, if one does.
         groups: All groups to remove in the end.
-        throttled: Whether the share is kept by stopping the process.
+        throttle: How the share is kept by a process of ours, if it is.
         watched: Whether the memory limit is kept by looking at the process.
     """
 
     cpu_backend: str
     memory_backend: str
+    cores: tuple[int, ...] = ()
     joins: tuple[Callable[[], None], ...] = ()
     memory: Group | None = None
     groups: tuple[Group, ...] = ()
-    throttled: bool = False
+    throttle: Literal["occupy", "signals"] | None = None
     watched: bool = False
+
+    def pin(self) -> None:
+        """Have the calling process run on the tier's cores only."""
+        if IS_LINUX and self.cores:
+            os.sched_setaffinity(0, self.cores)
+
+    def enter(self) -> None:
+        """Move the calling process into the tier's limits."""
+        self.pin()
+        for join in self.joins:
+            join()
 
 
 @dataclass
@@ -179,8 +193,7 @@ class Agent:
 
     def _become_tier(self) -> None:
         die_with_parent()
-        for join in self.setup.joins:
-            join()
+        self.setup.enter()
         if self.namespace is not None:
             enter(self.namespace)
 

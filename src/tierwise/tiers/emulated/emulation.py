@@ -50,8 +50,8 @@ def start(
             "http://HOST:PORT"}`` as a line of its standard output when it is ready.
         backend: How links are made: ``"root"`` or ``"userns"`` (namespaces), ``"userspace"`` (a
             relay), ``"auto"``: the first of these that works.
-        cpu: How CPU shares are kept: ``"cgroup"``, ``"signals"``, ``"none"``, or ``"auto"``: the
-            most exact that works.
+        cpu: How CPU shares are kept: ``"occupy"``, ``"signals"``, ``"cgroup"``, ``"none"``, or
+            ``"auto"``: the most exact that works.
         ready_within_s: How long an agent may take to say that it listens.
         progress: Told when tiers are up.
 
@@ -101,6 +101,7 @@ class Emulation:
         self._relays: dict[str, str] = {}
         self._urls: dict[str, str] = {}
         self._shapes: dict[str, LinkShape] = {}
+        self.kept_awake = 0
 
     @property
     def record(self) -> Mapping[str, str]:
@@ -250,9 +251,9 @@ class Emulation:
         """Remove everything."""
         self.close()
 
-    def start_peer(self, tier: str | None) -> tuple[int, Channel]:
-        """A process for probes, in ``tier`` or outside of all limits; see :mod:`.peer`."""
-        reply, (descriptor,) = self._ask("probe", tier=tier)
+    def start_peer(self, tier: str, *, limited: bool = True) -> tuple[int, Channel]:
+        """A process for probes in ``tier``, or free on the tier's cores; see :mod:`.peer`."""
+        reply, (descriptor,) = self._ask("probe", tier=tier, limited=limited)
         return reply["pid"], Channel(socket.socket(fileno=descriptor))
 
     def stop_peer(self, pid: int, channel: Channel) -> None:
@@ -293,6 +294,7 @@ class Emulation:
             owner_pid=os.getpid(),
         )
         self._record = reply["record"]
+        self.kept_awake = reply["awake"]
         for name in self._real:
             self._record[f"cpu@{name}"] = self._record[f"memory@{name}"] = "a real machine"
         self._listen, self._relays = reply["listen"], reply["relays"]

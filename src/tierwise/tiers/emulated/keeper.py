@@ -23,6 +23,7 @@ from tierwise.errors import EnvironmentFault, TierwiseError
 from tierwise.tiers.emulated import cgroups, peer
 from tierwise.tiers.emulated.agents import Agent, Limits
 from tierwise.tiers.emulated.channel import Channel, Message
+from tierwise.tiers.emulated.linux import IS_LINUX
 from tierwise.tiers.emulated.networks import Network, make_network
 from tierwise.tiers.emulated.shares import CpuShares
 from tierwise.tiers.emulated.workers import start_worker
@@ -110,6 +111,10 @@ class Keeper:
         for tier in tiers:
             limits = self._shares.prepare(tier, message["owner_pid"])
             self._agents[tier.name] = Agent(tier, limits)
+        # Links beside the study, not on a tier's core: workers and agents start where we are, and
+        # agents then go to their own.
+        if IS_LINUX:
+            os.sched_setaffinity(0, self._shares.cores.study)
         self._network = make_network(names, message["links"], message["backend"])
         for name, agent in self._agents.items():
             agent.namespace = self._network.namespace(name)
@@ -117,8 +122,11 @@ class Keeper:
         for name, agent in self._agents.items():
             record[f"cpu@{name}"] = agent.setup.cpu_backend
             record[f"memory@{name}"] = agent.setup.memory_backend
+        if awake := self._shares.keep_awake():
+            record["kept awake"] = f"core {', '.join(map(str, awake))}"
         return {
             "record": record,
+            "awake": len(awake),
             "listen": {name: self._network.listen(name) for name in names},
             "relays": self._network.relays(),
             "removed": removed,
@@ -189,16 +197,15 @@ class Keeper:
         return {}, ()
 
     def _probe(self, message: Message) -> Answer:
-        """Start a probe's process: in a tier and its limits, or (``None``) outside of all."""
-        tier = message["tier"]
-        agent = self._agents.get(tier)
-        joins = agent.setup.joins if agent else ()
-        namespace = agent.namespace if agent else None
+        """Start a probe's process: inside a tier's limits, or beside them on the same cores."""
+        agent = self._agents[message["tier"]]
+        limited, namespace = message["limited"], agent.namespace
+        place = agent.setup.enter if limited else agent.setup.pin
         pid, channel = start_worker(
-            lambda theirs: peer.serve(theirs, joins, namespace),
+            lambda theirs: peer.serve(theirs, place, namespace),
             () if namespace is None else (namespace,),
         )
-        self._probes[pid] = tier or ""
+        self._probes[pid] = agent.limits.name if limited else ""
         self._need_shares().apply(self._agents.values(), self._probes)
         return {"pid": pid}, (channel.socket.detach(),)
 

@@ -6,13 +6,19 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 # From linux/sched.h and linux/prctl.h.
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
+# Real-time priorities: packets on a link are due whatever a tier owes.
+LINKS_PRIORITY = 2
+THROTTLE_PRIORITY = 1
+# Kernels from 6.8 on keep this much of a core from real-time tasks whatever the setting says.
+_MOST_REAL_TIME = 0.95
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 IS_LINUX = sys.platform.startswith("linux")
@@ -87,19 +93,46 @@ def die_with_parent() -> None:
         _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def wake_on_time() -> None:
+def wake_on_time(priority: int | None = LINKS_PRIORITY) -> None:
     """Let timers fire when they are due: no timer slack, and before ordinary processes if we may.
 
-    Real-time priority matters on a busy machine only; without the right to it the process is as
-    prompt as any other.
+    Without the right to real-time ``priority`` (``None``: not asked for) the process is as prompt
+    as any other.
     """
     if not IS_LINUX:
         return
     _call("prctl", _PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    if priority is not None:
+        with suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+
+
+def real_time_part() -> float:
+    """The part of a core that real-time processes started here may take, 0 to 1.
+
+    0 where there is no right to real-time priority (``CAP_SYS_NICE`` or ``RLIMIT_RTPRIO``), or
+    none left in our control group. Elsewhere the kernel keeps 5% for the others by default (man 7
+    sched, ``sched_rt_runtime_us``; its later deadline server for ordinary tasks keeps as much).
+    """
+    if not IS_LINUX:
+        return 0.0
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(THROTTLE_PRIORITY))
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(pid, 0)[1] != 0:
+        return 0.0
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except PermissionError:
-        return
+        runtime_us, period_us = (
+            int((Path("/proc/sys/kernel") / name).read_text("ascii"))
+            for name in ("sched_rt_runtime_us", "sched_rt_period_us")
+        )
+    except (OSError, ValueError):
+        return 0.0
+    return min(_MOST_REAL_TIME, 1.0 if runtime_us < 0 else runtime_us / period_us)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -4,8 +4,9 @@ import hashlib
 import select
 import socket
 import struct
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from tierwise.tiers.emulated.channel import Channel
 from tierwise.tiers.emulated.linux import enter
@@ -16,15 +17,16 @@ _BLOCK = bytes(65536)
 
 
 def serve(
-    control: Channel, joins: Sequence[Callable[[], None]] = (), namespace: int | None = None
+    control: Channel, place: Callable[[], None] | None = None, namespace: int | None = None
 ) -> None:
-    """Answer until ``control`` is closed, inside the limits that ``joins`` enter.
+    """Answer until ``control`` is closed, where ``place`` moves this process.
 
-    Messages: ``{"work": n}`` computes ``n`` rounds and says how long that took;
+    Messages: ``{"work": n, "threads": m}`` computes ``n`` rounds in each of ``m`` threads and says
+    how long that took;
     ``{"listen": host}`` opens a socket for :func:`exchange` and says which port.
     """
-    for join in joins:
-        join()
+    if place is not None:
+        place()
     if namespace is not None:
         enter(namespace)
     listener: socket.socket | None = None
@@ -39,7 +41,7 @@ def serve(
             except EOFError:
                 return
             if "work" in message:
-                wall_s, cpu_s = work(message["work"])
+                wall_s, cpu_s = work(message["work"], message["threads"])
                 control.send({"wall_s": wall_s, "cpu_s": cpu_s})
             else:
                 listener = socket.create_server((message["listen"], 0))
@@ -54,11 +56,20 @@ def serve(
                 connection.close()
 
 
-def work(rounds: int) -> tuple[float, float]:
-    """Elapsed and processor seconds of a fixed piece of native single-threaded work."""
-    start_s, start_cpu_s = time.perf_counter(), time.thread_time()
+def work(rounds: int, threads: int = 1) -> tuple[float, float]:
+    """Elapsed and processor seconds of a fixed piece of native work in each of ``threads``."""
+    start_s, start_cpu_s = time.perf_counter(), time.process_time()
+    others = [threading.Thread(target=_compute, args=(rounds,)) for _ in range(threads - 1)]
+    for other in others:
+        other.start()
+    _compute(rounds)
+    for other in others:
+        other.join()
+    return time.perf_counter() - start_s, time.process_time() - start_cpu_s
+
+
+def _compute(rounds: int) -> None:
     hashlib.pbkdf2_hmac("sha256", b"tierwise", b"probe", rounds)
-    return time.perf_counter() - start_s, time.thread_time() - start_cpu_s
 
 
 def exchange(connection: socket.socket, up_bytes: int, down_bytes: int) -> float:

@@ -1,5 +1,6 @@
 """Probes: what an emulated tier or link achieves against what was asked of it."""
 
+import math
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,32 +30,38 @@ _OPENING = 3
 
 def probe_cpu(emulation: "Emulation", tier: Tier) -> Probe:
     """Measure short and longer work; reports the one that is further off what was asked."""
-    asked = min(1.0, tier.cpus or 1.0)
+    asked = tier.cpus or 1.0
     factors = [
-        cpu_factor(emulation, tier.name, work_s, times)
+        cpu_factor(emulation, tier.name, work_s, times, threads=math.ceil(asked))
         for work_s, times in ((SHORT_S, _SHORT_TIMES), (LONG_S, _LONG_TIMES))
     ]
     achieved = max(factors, key=lambda factor: abs(factor - asked))
     return Probe(tier.name, "cpu factor", asked, achieved, emulation.record[f"cpu@{tier.name}"])
 
 
-def cpu_factor(emulation: "Emulation", tier: str, work_s: float, times: int) -> float:
-    """Speed of work inside a tier relative to outside: median of ``times``, interleaved.
+def cpu_factor(
+    emulation: "Emulation", tier: str, work_s: float, times: int, threads: int = 1
+) -> float:
+    """Speed of work inside a tier relative to one core outside: median of ``times``, interleaved.
 
-    The work takes ``work_s`` outside, where processor time counts: what it would take there on an
-    idle machine. (With the time that passed on both sides, a machine busy with something else
-    makes the outside look slow and the limit generous.) Inside, the time that passed counts, so
-    a busy machine shows as less than was asked.
+    The work takes ``work_s`` in one thread outside, on the same core, where processor time counts:
+    what it would take there on an idle machine. (With the time that passed on both sides, a
+    machine busy with something else makes the outside look slow and the limit generous.) Inside,
+    as much in each of ``threads``, the time that passed counts, so a busy machine shows as less
+    than was asked.
     """
     ratios = []
-    with peer_of(emulation, None) as outside, peer_of(emulation, tier) as inside:
+    with (
+        peer_of(emulation, tier, limited=False) as outside,
+        peer_of(emulation, tier) as inside,
+    ):
         quickest_s = min(_work(outside, _ROUNDS_TO_CALIBRATE)["cpu_s"] for _ in range(3))
         rounds = max(1, round(_ROUNDS_TO_CALIBRATE * work_s / quickest_s))
         for _ in range(times):
             before_s = _work(outside, rounds)["cpu_s"]
-            inside_s = _work(inside, rounds)["wall_s"]
+            inside_s = _work(inside, rounds, threads)["wall_s"]
             after_s = _work(outside, rounds)["cpu_s"]
-            ratios.append((before_s + after_s) / 2 / inside_s)
+            ratios.append(threads * (before_s + after_s) / 2 / inside_s)
     return statistics.median(ratios)
 
 
@@ -82,15 +89,15 @@ def probe_link(emulation: "Emulation", link: Link, shape: LinkShape) -> list[Pro
 
 
 @contextmanager
-def peer_of(emulation: "Emulation", tier: str | None) -> Iterator[Channel]:
-    """A process in ``tier`` (``None``: outside of all limits) and the channel to it."""
-    pid, channel = emulation.start_peer(tier)
+def peer_of(emulation: "Emulation", tier: str, *, limited: bool = True) -> Iterator[Channel]:
+    """A process in ``tier``, inside or outside of its limits, and the channel to it."""
+    pid, channel = emulation.start_peer(tier, limited=limited)
     try:
         yield channel
     finally:
         emulation.stop_peer(pid, channel)
 
 
-def _work(peer: Channel, rounds: int) -> dict[str, float]:
-    peer.send({"work": rounds})
+def _work(peer: Channel, rounds: int, threads: int = 1) -> dict[str, float]:
+    peer.send({"work": rounds, "threads": threads})
     return peer.receive()[0]

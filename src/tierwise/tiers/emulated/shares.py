@@ -1,59 +1,96 @@
 """Which back end keeps which tier's CPU share and memory limit."""
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from tierwise.errors import EnvironmentFault
-from tierwise.tiers.emulated import cgroups, throttle
+from tierwise.tiers.emulated import awake, cgroups, throttle
 from tierwise.tiers.emulated.agents import Agent, Limits, Setup
 from tierwise.tiers.emulated.channel import Channel
-from tierwise.tiers.emulated.linux import IS_LINUX
+from tierwise.tiers.emulated.cores import share_out
+from tierwise.tiers.emulated.linux import IS_LINUX, real_time_part
 from tierwise.tiers.emulated.workers import start_worker, stop_worker
 
-CpuBackend = Literal["auto", "cgroup", "signals", "none"]
+CpuBackend = Literal["auto", "occupy", "signals", "cgroup", "none"]
+# What must be left of the time that real-time processes may take, or the kernel stops the one that
+# holds a tier back. heuristic.
+_REAL_TIME_MARGIN = 0.02
 
 
 class CpuShares:
-    """Chooses back ends, and runs the throttle for those that need it."""
+    """Chooses back ends, and runs the processes that some of them need.
+
+    ``"auto"`` takes the most exact that works: whole cores need nothing but the cores;
+    ``"occupy"`` needs real-time priority, ``"signals"`` nothing, ``"cgroup"`` a group of ours.
+    """
 
     def __init__(self, backend: CpuBackend, tiers: Sequence[Limits]) -> None:
-        """Keep shares the way ``backend`` says; ``"auto"``: the most exact that works."""
+        """Keep the shares of ``tiers`` the way ``backend`` says."""
         self._backend = backend
-        self._throttle: tuple[int, Channel] | None = None
-        # Cores of their own where there are enough for all, and one for the study and the links.
-        cores = sorted(os.sched_getaffinity(0))[1:] if IS_LINUX else []
-        enough = all(t.cpus for t in tiers) and sum(_cores_for(t) for t in tiers) <= len(cores)
-        self._free_cores = cores if enough else []
+        self.cores = share_out({tier.name: tier.cpus for tier in tiers if tier.cpus is not None})
+        self._throttles: dict[int, tuple[int, Channel]] = {}
+        self._awake: tuple[int, Channel] | None = None
+        self._by_signals = False
+        self._real_time = real_time_part() if self.cores.of else 0.0
+        self._rationed = bool(self.cores.of) and awake.cpu_time_is_rationed()
 
     def prepare(self, tier: Limits, owner_pid: int) -> Setup:
         """Make what the tier's limits need."""
-        cores = len(os.sched_getaffinity(0)) if IS_LINUX else os.cpu_count() or 1
-        setup = Setup(cpu_backend="unlimited, as asked", memory_backend="unlimited, as asked")
+        setup = Setup(
+            cpu_backend="unlimited, as asked",
+            memory_backend="unlimited, as asked",
+            cores=self.cores.of.get(tier.name, self.cores.usable),
+        )
         if tier.cpus is not None:
-            self._limit_cpu(setup, tier, tier.cpus, cores, owner_pid)
-            self._pin(setup, tier)
+            self._limit_cpu(setup, tier, tier.cpus, owner_pid)
         if tier.memory_bytes is not None:
             _limit_memory(setup, tier, tier.memory_bytes, owner_pid)
         return setup
 
+    def keep_awake(self) -> tuple[int, ...]:
+        """Keep the cores awake on which something is measured; returns those that are."""
+        # Beside a process of idle priority an ordinary one is not woken at once any more, so the
+        # throttle needs real-time priority then: without, 5 ms of work at 0.25 ran at 0.45.
+        if not self.cores.of or self._rationed or self._by_signals:
+            return ()
+        cores = tuple(sorted({*self.cores.tiers, self.cores.study[0]}))
+        if self._awake is None:
+            self._awake = start_worker(lambda control: awake.run(control, cores))
+        return cores
+
     def apply(self, agents: Iterable[Agent], probes: Mapping[int, str]) -> None:
-        """Tell the throttle which processes there are now."""
-        shares = {}
+        """Tell the throttles which processes there are now."""
+        shares: dict[int, dict[str, Any]] = {}
+        occupied: dict[int, bool] = {}
         for agent in agents:
-            if agent.setup.throttled:
-                pids = [pid for pid, tier in probes.items() if tier == agent.limits.name]
+            setup, name = agent.setup, agent.limits.name
+            if setup.throttle is not None:
+                pids = [pid for pid, tier in probes.items() if tier == name]
                 pids += [agent.pid] if agent.pid is not None else []
-                shares[agent.limits.name] = {"cpus": float(agent.limits.cpus or 1), "pids": pids}
-        if not shares:
-            return
-        if self._throttle is None:
-            self._throttle = start_worker(throttle.run)
-        _, channel = self._throttle
+                stops = setup.cores[-1]
+                for core in setup.cores if setup.throttle == "occupy" else [stops]:
+                    told = {"cpus": agent.limits.cpus, "may_stop": core == stops, "pids": pids}
+                    shares.setdefault(core, {})[name] = told
+                    occupied[core] = occupied.get(core, True) and setup.throttle == "occupy"
+        for core, told in shares.items():
+            self._tell(core, {"shares": told}, occupy=occupied[core])
+
+    def close(self) -> None:
+        """End the processes."""
+        workers = [*self._throttles.values(), *([self._awake] if self._awake else [])]
+        self._throttles, self._awake = {}, None
+        for worker in workers:
+            stop_worker(*worker)
+
+    def _tell(self, core: int, message: dict[str, Any], *, occupy: bool) -> None:
+        if core not in self._throttles:
+            self._throttles[core] = start_worker(
+                lambda control: throttle.run(control, core, occupy=occupy)
+            )
+        _, channel = self._throttles[core]
         try:
-            channel.send({"shares": shares})
+            channel.send(message)
             channel.receive()
         except (OSError, EOFError) as error:
             raise EnvironmentFault(
@@ -61,54 +98,61 @@ class CpuShares:
                 hint="Run again; what is finished is kept.",
             ) from error
 
-    def close(self) -> None:
-        """End the throttle."""
-        if self._throttle is not None:
-            stop_worker(*self._throttle)
-            self._throttle = None
-
-    def _pin(self, setup: Setup, tier: Limits) -> None:
-        """Give the tier cores that no other tier uses, if there are any."""
-        if not self._free_cores:
-            return
-        wanted = _cores_for(tier)
-        cores, self._free_cores = self._free_cores[:wanted], self._free_cores[wanted:]
-        setup.joins += (partial(os.sched_setaffinity, 0, cores),)
-        setup.cpu_backend += f", on core {', '.join(map(str, cores))}"
-
-    def _limit_cpu(
-        self, setup: Setup, tier: Limits, cpus: float, cores: int, owner_pid: int
-    ) -> None:
+    def _limit_cpu(self, setup: Setup, tier: Limits, cpus: float, owner_pid: int) -> None:
+        cores = len(self.cores.usable)
         if cpus > cores:
             raise EnvironmentFault(
                 f"Tier {tier.name} asks for {cpus:g} CPUs, and this machine has {cores}.",
                 hint=f"Write `cpus: {cores}` or less, or give the tier's real machine as `url:`.",
                 tier=tier.name,
             )
-        # Stopping the process is the more exact for less than a core (module docstring of
-        # throttle); from one core on the kernel's quota is exact and costs nothing.
-        wanted = ("signals", "cgroup") if cpus < 1 else ("cgroup", "signals")
-        for backend in wanted if self._backend == "auto" else (self._backend,):
-            if backend == "signals" and IS_LINUX:
-                setup.throttled = True
-                setup.cpu_backend = "stopped and continued by its CPU clock, every 0.25 ms"
-                return
-            if backend == "cgroup":
+        words = None
+        for way in self._ways(cpus):
+            if way == "cgroup":
                 words = _try_group(setup, "cpu", tier, owner_pid, lambda g: g.limit_cpu(cpus))
-                if words is not None:
-                    setup.cpu_backend = words
-                    return
-        if self._backend == "cgroup":
+            elif way == "cores":
+                words = "whole"
+            else:
+                setup.throttle = way
+                self._by_signals |= way == "signals"
+                words = _WORDS[way]
+            if words is not None:
+                break
+        if self._backend == "cgroup" and words is None:
             raise EnvironmentFault(
                 f"The CPU share of tier {tier.name} was to be kept by a cgroup, and none can be "
                 "made here.",
                 hint="Run as root or with a delegated cgroup, or leave the back end to Tierwise.",
             )
-        setup.cpu_backend = "not limited"
+        setup.cpu_backend = self._where(tier.name, words or "not limited")
+
+    def _ways(self, cpus: float) -> tuple[Literal["occupy", "signals", "cgroup", "cores"], ...]:
+        """Back ends to try, the most exact first."""
+        if self._backend == "none" or (not IS_LINUX and self._backend != "cgroup"):
+            return ()
+        if self._backend != "auto":
+            return (self._backend,)
+        if cpus == int(cpus):
+            return ("cores",)
+        taken = 1 - cpus / math.ceil(cpus)  # of each of its cores
+        if taken <= self._real_time - _REAL_TIME_MARGIN and not self._rationed:
+            return ("occupy",)
+        # Signals reach processes on other cores late: with more than one, the quota is closer.
+        return ("signals",) if cpus < 1 else ("cgroup", "signals")
+
+    def _where(self, tier: str, words: str) -> str:
+        cores = self.cores.of[tier]
+        if not IS_LINUX:
+            return words
+        on = f"core {', '.join(map(str, cores))}: {words}"
+        others = self.cores.beside(tier)
+        return f"{on}, shared with {', '.join(others)}" if others else on
 
 
-def _cores_for(tier: Limits) -> int:
-    return math.ceil(tier.cpus or 1)
+_WORDS = {
+    "occupy": "kept busy by real-time priority while the tier owes CPU time",
+    "signals": "processes stopped by signals while the tier owes CPU time",
+}
 
 
 def _limit_memory(setup: Setup, tier: Limits, size_bytes: int, owner_pid: int) -> None:

@@ -1,31 +1,45 @@
-"""CPU shares below one core: the tier's processes are stopped as soon as they used their share.
+"""CPU shares that are no whole cores: the tier's core is taken from it as soon as it is overdrawn.
 
-The kernel's own quota cannot do it for short work: its smallest allowance is 1 ms, it is taken
-back at the scheduler's tick (4 ms at 250 Hz), and each idle moment grants a new one, so 5 ms of
-work at a share of 0.25 ran at 0.38 to 0.40 (docs/design.md, Decisions). Here the CPU clock of
-the processes, which counts nanoseconds, is read every few hundred microseconds; who is overdrawn
-gets SIGSTOP until the debt is paid. Late wake-ups only move the debt, they don't forgive it.
+One process for each core on which such tiers run, pinned to that core like the tiers. It looks at
+the tiers' CPU clocks, which count nanoseconds, every few hundred microseconds. Who has used more
+than the share pays at once: either this process keeps the core busy itself, which nobody of lower
+priority can prevent (*occupy*), or the tier's processes are stopped and continued by signals
+(*stop*). Late wake-ups only move the debt, they don't forgive it.
+
+The looks must come from the same core. From another one, which takes an interrupt for each stop
+and finds a process that goes on meanwhile, a share of 0.5 got 0.32 to 0.39 of the processor's time
+where the same loop on the tier's own core got 0.50. And the kernel's own quota cannot do it for
+short work: its smallest allowance is 1 ms, it is taken back at the scheduler's tick (4 ms at
+250 Hz), and each idle moment grants a new one. docs/design.md, Decisions, has the figures.
 """
 
 import os
 import select
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tierwise.tiers.emulated.channel import Channel
-from tierwise.tiers.emulated.linux import cpu_seconds, wake_on_time
+from tierwise.tiers.emulated.linux import THROTTLE_PRIORITY, cpu_seconds, wake_on_time
 
-# Time between two looks at a tier that computes. A prototype of this loop, with 0.2, 0.4 and 0.8 ms
-# at shares of 0.25 and 0.5: 5 ms of work ran at 0.25/0.48, 0.25/0.49 and 0.28/0.51 of a core's
-# speed, and the loop took 18%, 10% and 5% of the other core. This loop gets less: docs/design.md.
+# Time between two looks at a tier that computes: short at first, so that short work meets its
+# share, and then this part of how long it computes already, because each look costs the tier some
+# of its cache (4-5% of the work per CPU second at 0.25 ms and 64-128 channels of convolution,
+# nothing at 1 ms).
 _LOOK_S = 0.00025
+_LONGEST_LOOK_S = 0.001
+_LOOK_PART = 0.02
 # A tier that computes nothing is looked at less often; what it then overdraws is paid back.
 _IDLE_LOOK_S = 0.001
 _IDLE_AFTER_S = 0.02
-# What a tier may save up while idle: next to nothing, or short work would run at full speed.
-_SAVED_S = 0.0001
+# Whoever used less than this part of the time since the last look was waiting for something, and
+# a core that is kept busy then would only hold up another tier. heuristic.
+_COMPUTING = 0.8
+# What a tier may owe without being held back at once, in CPU seconds. heuristic: a look's worth.
+_MOST_OWED_S = 0.001
+# The longest that a core is kept busy before messages are read again. heuristic.
+_LONGEST_HOLD_S = 0.005
 
 
 @dataclass
@@ -35,39 +49,73 @@ class Share:
     Attributes:
         cpus: Allowed CPU seconds per second.
         pids: Its processes.
+        may_stop: Whether its processes may be stopped from here: of all the cores it runs on, from
+            one only.
     """
 
     cpus: float
     pids: list[int] = field(default_factory=list)
+    may_stop: bool = True
+    stopped: bool = False
     _used_s: dict[int, float] = field(default_factory=dict)
     _balance_s: float = 0.0
     _looked: float = 0.0
     _busy: float = 0.0
-    _stopped: bool = False
+    _began: float = 0.0
+    _computing: bool = False
 
     def watch(self, pids: Sequence[int]) -> None:
         """Take ``pids`` for the tier's processes; whoever is no longer among them runs freely."""
-        if self._stopped:
-            self._signal(signal.SIGCONT)
-            self._stopped = False
+        self.go_on()
         self.pids = list(pids)
 
-    def look(self, now: float) -> float:
-        """Stop or continue the processes as their share demands; returns when to look again."""
-        spent_s = self._spend()
-        self._balance_s = min(
-            _SAVED_S, self._balance_s + self.cpus * (now - self._looked) - spent_s
-        )
-        self._looked = now
+    def look(self, now: float, *, held: bool = False) -> None:
+        """Bring the account up to date; ``held``: since the last look its core was taken."""
+        spent_s, elapsed_s = self._spend(), now - self._looked
+        # Nothing is saved up while idle, or short work would run at full speed.
+        self._balance_s = min(0.0, self._balance_s + self.cpus * elapsed_s - spent_s)
         if spent_s > 0:
             self._busy = now
-        overdrawn = self._balance_s <= 0
-        if overdrawn != self._stopped:
-            self._signal(signal.SIGSTOP if overdrawn else signal.SIGCONT)
-            self._stopped = overdrawn
-        if overdrawn:
-            return now - self._balance_s / self.cpus + 1e-5
-        return now + (_LOOK_S if now - self._busy < _IDLE_AFTER_S else _IDLE_LOOK_S)
+        if not self._looked or not (spent_s > 0 or held or self.stopped):
+            self._began = now
+        self._computing = spent_s >= _COMPUTING * elapsed_s
+        self._looked = now
+
+    def busy_at(self, now: float) -> bool:
+        """Whether it wants to compute, as far as can be seen: it did at the last look."""
+        return self.stopped or now - self._busy < _IDLE_LOOK_S
+
+    @property
+    def must_pay(self) -> bool:
+        """Whether it should be held back now."""
+        owed_s = -self._balance_s
+        return owed_s > _MOST_OWED_S or (owed_s > 0 and (self._computing or self.stopped))
+
+    def paid_at(self) -> float:
+        """When the debt is paid if it computes nothing until then.
+
+        A tier with several cores is held back on each by another process, at about the same time.
+        """
+        return self._looked - self._balance_s / self.cpus
+
+    def next_look(self) -> float:
+        """When to look again, if it is not held back."""
+        if self._looked - self._busy >= _IDLE_AFTER_S:
+            return self._looked + _IDLE_LOOK_S
+        computing_s = self._looked - self._began
+        return self._looked + min(_LONGEST_LOOK_S, max(_LOOK_S, _LOOK_PART * computing_s))
+
+    def stop(self) -> None:
+        """Stop its processes."""
+        if not self.stopped:
+            self._signal(signal.SIGSTOP)
+            self.stopped = True
+
+    def go_on(self) -> None:
+        """Let its processes go on."""
+        if self.stopped:
+            self._signal(signal.SIGCONT)
+            self.stopped = False
 
     def _spend(self) -> float:
         spent_s = 0.0
@@ -89,19 +137,22 @@ class Share:
                 continue
 
 
-def run(control: Channel) -> None:
-    """Keep every tier within its share until ``control`` is closed.
+def run(control: Channel, core: int, *, occupy: bool) -> None:
+    """Keep every tier that has its share on ``core`` within it until ``control`` is closed.
 
-    A message ``{"shares": {tier: {"cpus": float, "pids": [int]}}}`` replaces what was before.
+    A message ``{"shares": {tier: {"cpus": float, "may_stop": bool, "pids": [int]}}}`` replaces
+    what was before. ``occupy`` takes real-time priority.
     """
-    wake_on_time()
+    os.sched_setaffinity(0, {core})
+    wake_on_time(THROTTLE_PRIORITY if occupy else None)
     shares: dict[str, Share] = {}
     due: dict[str, float] = {}
     while True:
         now = time.monotonic()
         for tier, share in shares.items():
             if due[tier] <= now:
-                due[tier] = share.look(now)
+                others = [other for name, other in shares.items() if name != tier]
+                due[tier] = keep(share, others, now, occupy=occupy)
         wake = min((due[tier] for tier, share in shares.items() if share.pids), default=None)
         timeout = None if wake is None else max(0.0, wake - time.monotonic())
         if not select.select([control], [], [], timeout)[0]:
@@ -117,11 +168,29 @@ def run(control: Channel) -> None:
         control.send({})
 
 
+def keep(share: Share, others: Iterable[Share], now: float, *, occupy: bool) -> float:
+    """Look at one tier and hold it back if it must be; returns when to look again."""
+    share.look(now)
+    if not share.must_pay:
+        share.go_on()
+        return share.next_look()
+    # A core that is kept busy is taken from everyone on it, a stopped process from itself alone.
+    beside = share.may_stop and any(other.busy_at(now) for other in others)
+    if share.stopped or not occupy or beside:
+        share.stop()
+        return share.paid_at()
+    until = min(share.paid_at(), now + _LONGEST_HOLD_S)
+    while time.monotonic() < until:
+        pass
+    share.look(time.monotonic(), held=True)
+    return share.next_look()
+
+
 def _update(shares: dict[str, Share], wanted: Mapping[str, Mapping[str, object]]) -> None:
     for tier, what in wanted.items():
         share = shares.setdefault(tier, Share(cpus=1.0))
         cpus, pids = what["cpus"], what["pids"]
         if not isinstance(cpus, float) or not isinstance(pids, list):
             raise TypeError(f"a share of {cpus!r} for processes {pids!r}")
-        share.cpus = cpus
+        share.cpus, share.may_stop = cpus, bool(what["may_stop"])
         share.watch(pids)
