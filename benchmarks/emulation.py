@@ -1,25 +1,32 @@
 """What emulated links and CPU shares achieve against what was asked of them.
 
-``python benchmarks/emulation.py [root|userns|userspace|cpu ...]``: all, where none is named.
+``python benchmarks/emulation.py [root|userns|userspace|cpu|awake ...]``: all, where none is named.
 """
 
+import math
 import os
 import statistics
 import sys
+import time
 
 from tierwise.errors import EnvironmentFault
 from tierwise.tiers import emulated
-from tierwise.tiers.emulated.peer import exchange
+from tierwise.tiers.emulated import awake
+from tierwise.tiers.emulated.peer import exchange, work
 from tierwise.tiers.emulated.probing import cpu_factor, peer_of
+from tierwise.tiers.emulated.workers import start_worker, stop_worker
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
 RATES = (1e6, 10e6, 50e6, 200e6)
 ROUND_TRIPS_S = (0.0, 0.01, 0.05)
 SIZES = (("50 KB", 50_000), ("1 MB", 1_000_000), ("20 MB or 3 s", 20_000_000))
 MOST_S = 3.0
+SHARES = (0.25, 0.5, 1.0)
 WORK_S = (0.005, 0.05, 0.3)
+TIMES = {0.005: 25, 0.05: 15, 0.3: 9}  # the longest spells of a slow core are seconds
 # Within 5% of the rate or 1 ms, 1 ms of the round trip, 10% of the share.
 RATE_ERROR, TIME_ERROR_S, SHARE_ERROR = 0.05, 0.001, 0.10
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BUSY_LOAD = 0.5  # other processes that want a core, per core
 
 AGENT = """
@@ -92,7 +99,8 @@ def measure_cpu() -> int:
     missed = 0
     print("speed of work inside the share, relative to outside")
     print(f"{'share':>8}{'kept by':>10}" + "".join(f"{s * 1e3:>9g} ms" for s in WORK_S))
-    for cpus in (0.25, 0.5, 1.0):
+    for cpus in (*SHARES, 1.5):  # the last for the record: on two cores it leaves none to the study
+        threads = math.ceil(cpus)
         for backend in ("auto", "signals", "cgroup"):
             only = Topology((Tier("edge", cpus=cpus),))
             try:
@@ -102,25 +110,53 @@ def measure_cpu() -> int:
                 continue
             with running:
                 factors = [
-                    cpu_factor(running, "edge", work_s, 15 if work_s < 0.02 else 5)
-                    for work_s in WORK_S
+                    cpu_factor(running, "edge", work_s, TIMES[work_s], threads) for work_s in WORK_S
                 ]
             said = running.record["cpu@edge"]
             print(
                 f"{cpus:8g}{backend:>10}" + "".join(f"{f:12.3f}" for f in factors) + f"  {said}",
                 flush=True,
             )
-            if backend == "auto":
+            if backend == "auto" and cpus in SHARES:
                 missed += sum(abs(factor - cpus) > SHARE_ERROR * cpus for factor in factors)
     return missed
 
 
+def measure_awake() -> int:
+    """Speed of work after pauses, on a core that sleeps meanwhile and on one that is kept awake."""
+    core = max(os.sched_getaffinity(0))
+    home = os.sched_getaffinity(0)
+    print(f"5 ms of work in every 20 ms on core {core}, million rounds a CPU second: quantiles")
+    print(f"{'core':>12}" + "".join(f"{q:>8.0%}" for q in QUANTILES))
+    for _ in range(3):
+        for kept in (False, True):
+            worker = start_worker(lambda control: awake.run(control, [core])) if kept else None
+            os.sched_setaffinity(0, {core})
+            try:
+                speeds = [speed_after_pause() for _ in range(200)]
+            finally:
+                os.sched_setaffinity(0, home)
+                if worker:
+                    stop_worker(*worker)
+            found = statistics.quantiles(speeds, n=20)
+            cells = "".join(f"{found[round(q * 20) - 1] / 1e6:8.2f}" for q in QUANTILES)
+            print(f"{'kept awake' if kept else 'left alone':>12}{cells}", flush=True)
+    return 0
+
+
+def speed_after_pause() -> float:
+    time.sleep(0.015)
+    _, cpu_s = work(20_000)
+    return 20_000 / cpu_s
+
+
 def main() -> int:
-    wanted = sys.argv[1:] or ["root", "userns", "userspace", "cpu"]
+    wanted = sys.argv[1:] or ["root", "userns", "userspace", "cpu", "awake"]
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     if load > BUSY_LOAD:
         print(f"This machine is busy with other work (load {load:.1f} per core): expect less.")
-    missed = sum(measure_cpu() if what == "cpu" else measure_links(what) for what in wanted)
+    others = {"cpu": measure_cpu, "awake": measure_awake}
+    missed = sum(others[w]() if w in others else measure_links(w) for w in wanted)
     print(f"{missed} figures further off than 5% or 1 ms (links) or 10% (shares)")
     return 1 if missed else 0
 

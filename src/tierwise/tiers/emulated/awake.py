@@ -1,10 +1,9 @@
 """Cores that are kept awake, so that they are as fast after a pause as in the middle of work.
 
 A core that sleeps between requests wakes up slow: its clock was lowered, or, in a virtual machine,
-the host gave its place to others meanwhile. On a virtual core that computed 5 ms in every 20 the
-same work ran at 2.5 to 4.4 million rounds per CPU second, in spells of seconds; with a process of
-idle priority on the core at 4.3 to 4.4 (docs/design.md, Decisions). Idle priority (SCHED_IDLE)
-yields to everyone else at once.
+the host gave its place to others meanwhile: up to 40% slower, in spells of seconds
+(``benchmarks/emulation.py awake``; docs/design.md, Decisions). Idle priority (SCHED_IDLE) yields to
+everyone else at once.
 """
 
 import os

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # A short inference and a longer one, as they take outside of the limit.
 SHORT_S, LONG_S = 0.005, 0.04
-_SHORT_TIMES, _LONG_TIMES = 9, 3
+_SHORT_TIMES, _LONG_TIMES = 11, 5
 _ROUNDS_TO_CALIBRATE = 20_000
 _PINGS = 5
 # A direction of a link may take this long, so that a link takes less than 2 s with everything.

@@ -21,8 +21,9 @@ _REAL_TIME_MARGIN = 0.02
 class CpuShares:
     """Chooses back ends, and runs the processes that some of them need.
 
-    ``"auto"`` takes the most exact that works: whole cores need nothing but the cores;
-    ``"occupy"`` needs real-time priority, ``"signals"`` nothing, ``"cgroup"`` a group of ours.
+    ``"auto"`` takes the most exact that works: whole cores are only given, ``"occupy"`` needs
+    real-time priority and no quota over us, ``"signals"`` nothing. ``"cgroup"``, the kernel's
+    quota, is the least exact of all and only taken when asked for.
     """
 
     def __init__(self, backend: CpuBackend, tiers: Sequence[Limits]) -> None:
@@ -106,39 +107,33 @@ class CpuShares:
                 hint=f"Write `cpus: {cores}` or less, or give the tier's real machine as `url:`.",
                 tier=tier.name,
             )
-        words = None
-        for way in self._ways(cpus):
-            if way == "cgroup":
-                words = _try_group(setup, "cpu", tier, owner_pid, lambda g: g.limit_cpu(cpus))
-            elif way == "cores":
-                words = "whole"
-            else:
-                setup.throttle = way
-                self._by_signals |= way == "signals"
-                words = _WORDS[way]
-            if words is not None:
-                break
-        if self._backend == "cgroup" and words is None:
+        way, words = self._way(cpus), "not limited"
+        if way == "cgroup":
+            words = _try_group(setup, "cpu", tier, owner_pid, lambda g: g.limit_cpu(cpus)) or ""
+        elif way == "cores":
+            words = "whole"
+        elif way != "none":
+            setup.throttle, words = way, _WORDS[way]
+            self._by_signals |= way == "signals"
+        if not words:
             raise EnvironmentFault(
                 f"The CPU share of tier {tier.name} was to be kept by a cgroup, and none can be "
                 "made here.",
                 hint="Run as root or with a delegated cgroup, or leave the back end to Tierwise.",
             )
-        setup.cpu_backend = self._where(tier.name, words or "not limited")
+        setup.cpu_backend = self._where(tier.name, words)
 
-    def _ways(self, cpus: float) -> tuple[Literal["occupy", "signals", "cgroup", "cores"], ...]:
-        """Back ends to try, the most exact first."""
-        if self._backend == "none" or (not IS_LINUX and self._backend != "cgroup"):
-            return ()
+    def _way(self, cpus: float) -> Literal["occupy", "signals", "cgroup", "cores", "none"]:
+        if not IS_LINUX and self._backend != "cgroup":
+            return "none"
         if self._backend != "auto":
-            return (self._backend,)
+            return self._backend
         if cpus == int(cpus):
-            return ("cores",)
+            return "cores"
         taken = 1 - cpus / math.ceil(cpus)  # of each of its cores
         if taken <= self._real_time - _REAL_TIME_MARGIN and not self._rationed:
-            return ("occupy",)
-        # Signals reach processes on other cores late: with more than one, the quota is closer.
-        return ("signals",) if cpus < 1 else ("cgroup", "signals")
+            return "occupy"
+        return "signals"
 
     def _where(self, tier: str, words: str) -> str:
         cores = self.cores.of[tier]

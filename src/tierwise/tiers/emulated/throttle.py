@@ -6,11 +6,10 @@ than the share pays at once: either this process keeps the core busy itself, whi
 priority can prevent (*occupy*), or the tier's processes are stopped and continued by signals
 (*stop*). Late wake-ups only move the debt, they don't forgive it.
 
-The looks must come from the same core. From another one, which takes an interrupt for each stop
-and finds a process that goes on meanwhile, a share of 0.5 got 0.32 to 0.39 of the processor's time
-where the same loop on the tier's own core got 0.50. And the kernel's own quota cannot do it for
-short work: its smallest allowance is 1 ms, it is taken back at the scheduler's tick (4 ms at
-250 Hz), and each idle moment grants a new one. docs/design.md, Decisions, has the figures.
+The looks must come from the same core: from another one each stop takes an interrupt, and the
+process goes on meanwhile. And the kernel's own quota cannot do it: its smallest allowance is 1 ms, it
+is taken back at the scheduler's tick (4 ms at 250 Hz), and each idle moment grants a new one.
+docs/design.md, Decisions, has the figures of all three.
 """
 
 import os
@@ -25,8 +24,8 @@ from tierwise.tiers.emulated.linux import THROTTLE_PRIORITY, cpu_seconds, wake_o
 
 # Time between two looks at a tier that computes: short at first, so that short work meets its
 # share, and then this part of how long it computes already, because each look costs the tier some
-# of its cache (4-5% of the work per CPU second at 0.25 ms and 64-128 channels of convolution,
-# nothing at 1 ms).
+# of its cache: a prototype that always looked after 0.25 ms took 4-5% of a convolution's work per
+# CPU second, one after 1 ms nothing.
 _LOOK_S = 0.00025
 _LONGEST_LOOK_S = 0.001
 _LOOK_PART = 0.02
