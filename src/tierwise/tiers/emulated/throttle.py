@@ -7,8 +7,8 @@ priority can prevent (*occupy*), or the tier's processes are stopped and continu
 (*stop*). Late wake-ups only move the debt, they don't forgive it.
 
 The looks must come from the same core: from another one each stop takes an interrupt, and the
-process goes on meanwhile. And the kernel's own quota cannot do it: its smallest allowance is 1 ms, it
-is taken back at the scheduler's tick (4 ms at 250 Hz), and each idle moment grants a new one.
+process goes on meanwhile. And the kernel's own quota cannot do it: its smallest allowance is 1 ms,
+it is taken back at the scheduler's tick (4 ms at 250 Hz), and each idle moment grants a new one.
 docs/design.md, Decisions, has the figures of all three.
 """
 
