@@ -98,6 +98,8 @@ def from_json(data: object, name: str, datatype: str, shape: tuple[int, ...]) ->
         raise BadRequest(
             f"Tensor {name!r:.100}: its data cannot be read as {datatype}: {error}."
         ) from error
+    if dtype == np.uint64 and all(type(element) is int for element in _flatten(data)):
+        values = array  # numpy makes floats of integers below and above 2^63 together
     exact = dtype.kind == "f" or np.array_equal(array, values)
     if values.size and (values.dtype.kind not in kinds or not exact):
         raise BadRequest(

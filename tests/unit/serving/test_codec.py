@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -45,6 +45,7 @@ def test_binary_tensors_come_back_bit_by_bit(arrays):
 
 
 @given(ARRAYS.filter(lambda a: a.dtype.kind != "f" or bool(np.isfinite(a).all())))
+@example(np.array([2**63, 0], np.uint64))
 def test_json_tensors_come_back_equal(array):
     response = InferResponse((WireTensor("y", array),), model_name="m")
     buffers, json_bytes = encode_response(response, {}, binary_default=False)
