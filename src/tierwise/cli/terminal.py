@@ -18,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from tierwise.progress import Task
 
@@ -59,12 +60,17 @@ class Terminal:
         if self._progress is None:
             self._progress = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(compact=True),
-                TextColumn("[dim]{task.fields[note]}"),
+                # The note gives way, not the figures: a strategy's name may be as long as the line.
+                TextColumn(
+                    "[dim]{task.fields[note]}",
+                    table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+                ),
+                expand=True,
                 console=self.err,
                 transient=True,
                 disable=self.level < 0 or not self.err.is_terminal,
