@@ -22,6 +22,7 @@ class WarningKind(Enum):
     QUALITY_GUARD = "nodes left in float"
     FEW_INPUTS = "few inputs"
     BREAKDOWN_OFF = "breakdown does not add up"
+    SENT_LATE = "requests sent late"
     RETRIED = "blocks measured again"
     OUTPUT_DIFFERS = "deployed output differs"
 

@@ -18,6 +18,8 @@ _RTT_SLACK_S = 1e-3
 # Parts that no tier accounts for.
 _UNEXPLAINED = ("other@", "unknown@")
 _BREAKDOWN_OFF = 0.05
+# heuristic: one late request in twenty is already in the p95 that users of an open loop ask for.
+_LATE_SHARE = 0.05
 # heuristic: a block in twenty disturbed moves a median by nothing.
 _DISTURBED_SHARE = 0.05
 
@@ -72,6 +74,17 @@ def measured_caveats(
                 condition.id,
                 f"{len(failures)} requests failed and were sent again: {failures[0].message}",
                 "Their times are not counted. Look at the tier that failed.",
+            )
+        )
+    late = [sample.late for block in blocks for sample in block.samples]
+    if late and np.mean(late) > _LATE_SHARE:
+        found.append(
+            ResultWarning(
+                WarningKind.SENT_LATE,
+                condition.id,
+                f"{np.mean(late):.1%} of {len(late)} requests were sent more than 1 ms after they "
+                "were due; the wait counts in their latency.",
+                "Close other programs, or lower `measure: {arrivals: ...}`.",
             )
         )
     disturbed = [reasons for block in blocks if (reasons := _disturbances(block, blocks))]

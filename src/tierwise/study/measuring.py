@@ -47,7 +47,8 @@ def measure_study(job: MeasureJob, store: StudyStore, progress: Progress = SILEN
                 _finish(job, store, strategy, TrialState.DOES_NOT_FIT, reason=reason, numbers=left)
         strategies = [s for s in job.segments if not set(s.tiers) & set(too_small)]
         deployment = stack.enter_context(_closing(running, job))
-        store.set_environment(describe_environment(job.topology, running.record))
+        record = {"requests": job.study.measure.scenario, **running.record}
+        store.set_environment(describe_environment(job.topology, record))
         running.shape(None)
         fitting = Fitter(deployment, job.segments, job.variants, job.data, job.study.task).fit_all(
             strategies, progress
@@ -62,7 +63,7 @@ def measure_study(job: MeasureJob, store: StudyStore, progress: Progress = SILEN
             return
         if fitting.crowded:
             deployment = _make_room(job, stack, fitting.crowded, measured, progress)
-        if job.study.measure.strategies == "chosen":
+        if not job.study.measure.every:
             measure_chosen(Measuring(job, store, deployment, progress), tuple(measured), left)
         else:
             measure_starts(deployment, measured, job.data, store, progress)

@@ -208,7 +208,7 @@ def estimate_s(
     workload = Workload(one_s, sent + HEADER_BYTES, HEADER_BYTES)
     grid = placements(study.operators.chosen, topology)
     plan = study.measure.plan()
-    requests = plan.min_blocks + plan.min_warmup_blocks
+    requests = (plan.min_blocks + plan.min_warmup_blocks) * plan.requests_per_visit
     # The last of the tiers stands for all of a placement: what crosses is not known before.
     sending_s = sum(
         predict_whole_s(placement.tiers[-1], topology, condition, workload)

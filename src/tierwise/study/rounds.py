@@ -64,7 +64,7 @@ def measured_aim(study: StudyFile) -> str:
     """What makes a condition done: a change asks for more."""
     spec = study.measure
     aim = f"{spec.samples} to {spec.max_samples} within {spec.precision} in {spec.budget}"
-    if spec.strategies == "all":
+    if spec.every:
         return aim
     return f"chosen for {json.dumps(study.require.as_written(), sort_keys=True)}: {aim}"
 

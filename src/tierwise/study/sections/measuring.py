@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from tierwise.measure.plan import MeasurePlan
+from tierwise.stats.verdict import FEWEST_BLOCKS
 from tierwise.study.sections.base import Duration, Section
 from tierwise.units import parse_duration_s
 
@@ -45,6 +46,19 @@ class MeasureSpec(Section):
         default=None,
         description="Stop a network condition after this time, such as 10min, with what there is.",
     )
+    arrivals: float | None = Field(
+        default=None,
+        gt=0,
+        description="Open loop: requests arrive at this rate a second on average (Poisson), "
+        "whether or not those before are answered, and latency counts from the moment a request "
+        "was due. Left out: one request at a time. With it every strategy is measured, since "
+        "predictions are of single requests.",
+    )
+    burst: int = Field(
+        default=10,
+        ge=2,
+        description="With `arrivals`: requests of one strategy in its turn of a block.",
+    )
     inputs: int = Field(
         default=50, ge=1, description="The most different inputs that timed requests carry."
     )
@@ -65,15 +79,38 @@ class MeasureSpec(Section):
             )
         return self
 
+    @property
+    def every(self) -> bool:
+        """Whether the whole grid is measured."""
+        return self.strategies == "all" or self.arrivals is not None
+
+    @property
+    def scenario(self) -> str:
+        """How requests come, in words."""
+        if self.arrivals is None:
+            return "one request at a time"
+        return (
+            f"open loop, Poisson arrivals at {self.arrivals:g} requests a second in bursts of "
+            f"{self.burst}; latency counts from the scheduled moment"
+        )
+
     def plan(self) -> MeasurePlan:
         """The same as the measuring room has it."""
+        least, most, per_visit = self.samples, self.max_samples or self.samples, 1
+        if self.arrivals is not None:
+            # A burst is one turn, and verdicts need blocks: fewer would only tie everything.
+            per_visit = self.burst
+            least, most = (max(FEWEST_BLOCKS, -(-n // per_visit)) for n in (least, most))
         return MeasurePlan(
-            min_blocks=self.samples,
-            max_blocks=self.max_samples or self.samples,
+            min_blocks=least,
+            max_blocks=most,
+            requests_per_visit=per_visit,
+            arrivals_per_s=self.arrivals,
             target_relative_width=self.precision,
             budget_s=None if self.budget is None else parse_duration_s(self.budget),
             seed_inputs=self.seed,
             seed_order=self.seed + 1,
+            seed_arrivals=self.seed + 2,
         )
 
 
