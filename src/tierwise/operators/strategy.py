@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from tierwise.operators.encoding import Encoding
 
@@ -80,7 +81,7 @@ class Strategy:
         """``"edge"`` or ``"mobile-edge"``."""
         return "-".join(self.tiers)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """``"edge/QE"`` or ``"mobile-edge/QEP@layer3.16"`` (``E-20%``: one of a front).
 

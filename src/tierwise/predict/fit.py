@@ -20,6 +20,7 @@ from tierwise.predict.network import (
 from tierwise.predict.repeats import Repeats, fit_repeats
 from tierwise.predict.traffic import Traffic, traffic_of
 from tierwise.predict.unseen import Unseen
+from tierwise.stats.median_interval import fewest_for_median, median_ranks
 from tierwise.store.results import StudyResults, TrialResult, TrialState
 
 # heuristic: where a study says nothing yet of how far a prediction is off (one strategy, one
@@ -60,7 +61,8 @@ def fit_latency_model(results: StudyResults, shares: Shares | None = None) -> La
     sent = traffic_of(strategies, trials, results.topology, results.segment_costs)
     transfer_s = _transfers_s(trials)
     sends = transfer_s > 0
-    every = [_features(sent.beyond(burst), trials, of, links) for burst in BURSTS_BYTES]
+    rtt_s, per_bit = rtts_s(list(where), links)[at], seconds_per_bit(list(where), links)[at]
+    every = [_features(sent.beyond(burst), of, rtt_s, per_bit) for burst in BURSTS_BYTES]
     fits = [
         fit_network(features[sends], transfer_s[sends], of[sends], len(strategies), burst)
         for features, burst in zip(every, BURSTS_BYTES, strict=True)
@@ -92,7 +94,10 @@ def fit_latency_model(results: StudyResults, shares: Shares | None = None) -> La
         network=network,
         anchor_s=np.bincount(of, added_s, len(strategies))
         / np.maximum(np.bincount(of, minlength=len(strategies)), 1),
-        own_error=_own_errors(strategies, measured, repeats, errors),
+        own_error=np.hypot(
+            _own_errors(strategies, measured, repeats, errors),
+            _sampling_errors(trials, of, repeats.own_s),
+        ),
         drift_error=_bound(repeats.drift, _DRIFT) if len(where) > 1 else 0.0,
         network_error=_bound(network.errors[shaped], _NETWORK),
         repeat_error=_bound(repeats.errors, _AGAIN),
@@ -111,21 +116,14 @@ def _shares(results: StudyResults, strategies: Sequence[Strategy]) -> Shares:
 
 def _features(
     traffic: Traffic,
-    trials: Sequence[TrialResult],
     of: Int[np.ndarray, " n"],
-    links: Sequence[str],
+    rtt_s: Float[np.ndarray, "n links"],
+    per_bit: Float[np.ndarray, "n links"],
 ) -> Float[np.ndarray, "n 3"]:
     """Hops, seconds of round trips, and bits / bandwidth of every trial."""
-    at = rtts_s([t.condition for t in trials], links)
-    per_bit = seconds_per_bit([t.condition for t in trials], links)
-    return np.stack(
-        [
-            traffic.hops[of],
-            (traffic.crossings[of] * at).sum(axis=1),
-            8 * (traffic.wire_bytes[of] * per_bit).sum(axis=1),
-        ],
-        axis=1,
-    )
+    waited_s = (traffic.crossings[of] * rtt_s).sum(axis=1)
+    sent_s = 8 * (traffic.wire_bytes[of] * per_bit).sum(axis=1)
+    return np.stack([traffic.hops[of], waited_s, sent_s], axis=1)
 
 
 def _medians_s(trials: Sequence[TrialResult]) -> Float[np.ndarray, " n"]:
@@ -150,6 +148,23 @@ def _medians(samples: Sequence[np.ndarray]) -> Float[np.ndarray, " n"]:
     for size in np.unique(sizes):
         alike = np.flatnonzero(sizes == size)
         found[alike] = np.median(np.stack([samples[i] for i in alike.tolist()]), axis=1)
+    return found
+
+
+def _sampling_errors(
+    trials: Sequence[TrialResult],
+    of: Int[np.ndarray, " n"],
+    own_s: Float[np.ndarray, " s"],
+) -> Float[np.ndarray, " s"]:
+    """Half the interval of each strategy's median, over what is its own: its narrowest trial's."""
+    halves_s = np.full(len(own_s), np.inf)
+    sizes = np.array([len(trial.latency_s) for trial in trials])
+    for size in np.unique(sizes).tolist():
+        alike = np.flatnonzero(sizes == size)
+        ordered = np.sort(np.stack([trials[i].latency_s for i in alike.tolist()]), axis=1)
+        low, high = median_ranks(size) if size >= fewest_for_median() else (0, size - 1)
+        np.minimum.at(halves_s, of[alike], (ordered[:, high] - ordered[:, low]) / 2)
+    found: np.ndarray = np.where(np.isfinite(halves_s), halves_s / own_s, 0.0)
     return found
 
 

@@ -41,7 +41,8 @@ class LatencyModel:
         traffic: What every strategy sends over which link, beyond the fit's burst.
         network: What the network adds.
         anchor_s: What the network added, on average, where the strategy was measured.
-        own_error: Of each strategy's own part: of measuring it again, or of putting it together.
+        own_error: Of each strategy's own part: of measuring it again (with the interval of its
+            median), or of putting it together.
         drift_error: Of the machine, which is slower at one time than at another for all
             strategies alike; 0 with a single condition.
         network_error: Of what the network adds.

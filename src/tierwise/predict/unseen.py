@@ -12,7 +12,7 @@ from tierwise.predict.traffic import Traffic
 from tierwise.store.results import TrialResult
 
 # Trials of one strategy that its parts are taken from: those with the most samples.
-_MOST_TRIALS = 3
+_MOST_TRIALS = 2
 
 
 class Unseen:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tierwise.operators.strategy import Operator
+from tierwise.operators.strategy import Operator, Strategy
 from tierwise.recommend.latency import breakdown, latency_figure, samples_needed
 from tierwise.recommend.pareto import pareto_front
 from tierwise.recommend.recommendation import Assessment, Limit, Miss
@@ -93,11 +93,15 @@ def _memory_miss(assessment: Assessment, requirement: Requirement) -> Miss | Non
 
 def _mark_slow_int8(judged: Sequence[Assessment]) -> list[Assessment]:
     """Say which INT8 strategies are no faster than the same thing in float."""
+    floats: dict[_Place, list[Assessment]] = {}
+    for one in judged:
+        if one.measured and not one.trial.strategy.operator.quantizes:
+            floats.setdefault(_place(one.trial.strategy), []).append(one)
     marked = []
     for assessment in judged:
         strategy, latency = assessment.trial.strategy, assessment.latency
-        twins = [other for other in judged if _is_float_twin(other, assessment)]
-        if not strategy.operator.quantizes or latency is None or not twins:
+        twins = floats.get(_float_twin(strategy), []) if strategy.operator.quantizes else []
+        if latency is None or not twins:
             marked.append(assessment)
             continue
         twin = min(twins, key=_p50_s)
@@ -110,18 +114,18 @@ def _mark_slow_int8(judged: Sequence[Assessment]) -> list[Assessment]:
     return marked
 
 
-def _is_float_twin(other: Assessment, quantized: Assessment) -> bool:
-    """Whether ``other`` is the same operator and variant in float, in the same place."""
-    strategy, twin = quantized.trial.strategy, other.trial.strategy
-    if not strategy.operator.quantizes or twin.operator.quantizes or not other.measured:
-        return False
+_Place = tuple[Operator, str, tuple[str, ...]]
+
+
+def _place(strategy: Strategy) -> _Place:
+    return strategy.operator, strategy.variant, strategy.tiers
+
+
+def _float_twin(strategy: Strategy) -> _Place:
+    """The same operator and variant in float, in the same place."""
     suffix = strategy.variant.removeprefix(strategy.operator.variant.value)
     without = Operator(strategy.operator.value.replace("Q", "") or "I")
-    return (
-        twin.operator is without
-        and twin.tiers == strategy.tiers
-        and twin.variant == without.variant.value + suffix
-    )
+    return without, without.variant.value + suffix, strategy.tiers
 
 
 def _p50_s(assessment: Assessment) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tierwise.operators.strategy import Strategy
 from tierwise.predict.crossovers import Crossover, Lines, find_crossovers, lines_along
 from tierwise.predict.fit import fit_latency_model
 from tierwise.predict.latency import LatencyModel, Predictions
@@ -106,7 +107,10 @@ def lines_of(
         asked: What is required.
     """
     tail_s = _tails_s(results, model, asked.percentile)
-    eligible = np.array([_may_be_chosen(results, s.id, asked, tail_s) for s in model.strategies])
+    trials: dict[Strategy, list[TrialResult]] = {}
+    for trial in results.trials:
+        trials.setdefault(trial.strategy, []).append(trial)
+    eligible = np.array([_may_be_chosen(results, trials[s], asked, tail_s) for s in trials])
     tails = np.array([tail_s.get(s.id, 0.0) for s in model.strategies])
     most_s = np.inf if asked.latency_s is None else asked.latency_s
     return lines_along(model, link, condition, eligible, tails, most_s)
@@ -276,13 +280,15 @@ def without_rate(condition: NetworkCondition, link: str) -> NetworkCondition:
 
 
 def _may_be_chosen(
-    results: StudyResults, strategy_id: str, asked: Requirement, tail_s: dict[str, float]
+    results: StudyResults,
+    trials: Sequence[TrialResult],
+    asked: Requirement,
+    tail_s: dict[str, float],
 ) -> bool:
-    """Whether all but its latency meets the requirement, and its latency can be told."""
-    trials = [t for t in results.trials if t.strategy.id == strategy_id]
+    """Whether all but a strategy's latency meets the requirement, and its latency can be told."""
     if any(t.state in _NEVER for t in trials):
         return False
-    if asked.latency_s is not None and strategy_id not in tail_s:
+    if asked.latency_s is not None and trials[0].strategy.id not in tail_s:
         return False
     if asked.max_loss is not None:
         quality = results.quality_of(trials[0].strategy)

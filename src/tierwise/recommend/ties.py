@@ -1,6 +1,6 @@
 """Which strategies differ, and which the samples cannot tell apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,16 +92,35 @@ def compare_all(
 
 
 def fastest_and_rivals(
-    trials: Sequence[TrialResult], looks: int = 1
+    trials: Sequence[TrialResult], looks: int = 1, contenders: Collection[str] = ()
 ) -> tuple[str, Mapping[str, BlockComparison]]:
     """The fastest of ``trials``, and how the others stand to it.
 
-    Others that share too few blocks with it to be compared are left out.
+    Where contenders were chosen before anything was measured, they are compared among themselves
+    first, which needs fewer pairs; what else was measured is compared with the fastest of them
+    over all pairs. Others that share too few blocks with it to be compared are left out.
 
     Args:
         trials: Those that meet the requirement, fastest by median first; at least one.
         looks: How often it was looked at them while they were measured.
+        contenders: Ids of those that were chosen as contenders; empty: no such choice was made.
     """
+    among = [t for t in trials if t.strategy.id in contenders]
+    if not among:
+        return _ranked(trials, looks)
+    best, rivals = _ranked(among, looks)
+    if len(among) == len(trials):
+        return best, rivals
+    first = next(t for t in trials if t.strategy.id == best)
+    rest = [t for t in trials if t.strategy.id != best]
+    _, every = _ranked([first, *rest], looks, best)
+    return best, {**every, **rivals}
+
+
+def _ranked(
+    trials: Sequence[TrialResult], looks: int, best: str | None = None
+) -> tuple[str, Mapping[str, BlockComparison]]:
+    """The fastest, or the one that is said to be, and how the others stand to it."""
     shared = [t for t in trials if len(np.intersect1d(t.block, trials[0].block)) >= FEWEST_BLOCKS]
     if len(shared) < 2:
         return trials[0].strategy.id, {}
@@ -110,20 +129,21 @@ def fastest_and_rivals(
         {t.strategy.id: t.latency_s for t in shared}, {t.strategy.id: t.block for t in shared}
     )
     try:
-        verdict = compare_with_best(values_s, names, looks=looks)
+        verdict = compare_with_best(values_s, names, looks=looks, best=best)
     except TooFewSamples:
         # The best by its blocks is another than by its samples, and shares too few with some.
         return trials[0].strategy.id, {}
     by_id = dict(zip(names, shared, strict=True))
-    best = by_id[verdict.best.name]
-    return best.strategy.id, {
+    first = by_id[best or verdict.best.name]
+    return first.strategy.id, {
         rank.name: BlockComparison(
-            best.strategy.id,
+            first.strategy.id,
             rank.standing,
-            cliffs_delta(by_id[rank.name].latency_s, best.latency_s),
+            cliffs_delta(by_id[rank.name].latency_s, first.latency_s),
             rank.ratio,
             rank.blocks,
             rank.p_holm,
         )
-        for rank in verdict.ranks[1:]
+        for rank in verdict.ranks
+        if rank.name != first.strategy.id
     }

@@ -10,9 +10,11 @@ from tierwise.recommend.latency import samples_needed
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 from tierwise.recommend.requirement import Requirement
 from tierwise.recommend.sweep import find_switches
-from tierwise.recommend.ties import compare_all, fastest_and_rivals
+from tierwise.recommend.ties import BlockComparison, compare_all, fastest_and_rivals
 from tierwise.recommend.words import condition_text, needed_changes, whole_text
-from tierwise.store.results import StudyResults
+from tierwise.stats.equivalence import MARGIN
+from tierwise.stats.verdict import Standing
+from tierwise.store.results import Chosen, StudyResults
 from tierwise.tiers.topology import NetworkCondition
 
 
@@ -21,8 +23,9 @@ def recommend(results: StudyResults, requirement: Requirement | None = None) -> 
 
     Under every condition asked about: among the measured strategies that meet the requirement
     (and are not INT8 slower than float) the fastest by median; of those that the samples do not
-    show to be slower (:func:`tierwise.stats.verdict.compare_with_best`) the simplest. What was
-    only predicted is judged and shown, and never recommended.
+    show to be slower (:func:`tierwise.stats.verdict.compare_with_best`), and that are at most 3%
+    slower by their own medians, the simplest. What was only predicted is judged and shown, and
+    never recommended.
 
     Args:
         results: Of a finished or half-finished study.
@@ -87,7 +90,11 @@ def _judge_condition(
     verdict = ConditionVerdict(condition, judged, None, None, omnibus, comparisons)
     if not eligible:
         return verdict
-    fastest, rivals = fastest_and_rivals([a.trial for a in eligible], results.tests(condition))
+    fastest, rivals = fastest_and_rivals(
+        [a.trial for a in eligible],
+        results.tests(condition),
+        [a.id for a in eligible if results.chosen_as(a.trial) is Chosen.CONTENDER],
+    )
     tied = {fastest} | {id_ for id_, c in rivals.items() if not c.told_apart}
     marked = tuple(
         replace(
@@ -97,8 +104,22 @@ def _judge_condition(
         )
         for a in judged
     )
-    choice = min((a for a in eligible if a.id in tied), key=_complexity)
+    near = [a for a in eligible if a.id in tied and _near(rivals.get(a.id))]
+    choice = min(near, key=_complexity)
     return replace(verdict, strategies=marked, fastest=fastest, recommended=choice.id)
+
+
+def _near(rival: BlockComparison | None) -> bool:
+    """Whether its own samples say that it is no more than 3% slower than the fastest.
+
+    One that could not be told apart because of noise, but is slower by more as far as is known, is
+    not preferred for being simpler.
+    """
+    return (
+        rival is None
+        or rival.standing is Standing.EQUIVALENT
+        or (rival.ratio.estimate <= 1 + MARGIN)
+    )
 
 
 def _complexity(assessment: Assessment) -> tuple[int, float, int, float]:

@@ -75,6 +75,12 @@ def median_interval(
     )
 
 
+def median_ranks(n: int, confidence: float = 0.95) -> tuple[int, int]:
+    """Places, from 0, of the ends of :func:`median_interval` among ``n`` ordered samples."""
+    j, _ = _rank(n, confidence)
+    return j - 1, n - j
+
+
 @lru_cache(maxsize=4096)
 def _rank(n: int, confidence: float) -> tuple[int, float]:
     """The rank j of the lower end, from 1, and the confidence that it really gives."""

@@ -146,6 +146,7 @@ def compare_with_best(
     margin: float = MARGIN,
     alpha: float = ALPHA,
     looks: int = 1,
+    best: str | None = None,
 ) -> BlockVerdict:
     """Tell which of ``k`` strategies are slower than the best beyond noise.
 
@@ -160,17 +161,18 @@ def compare_with_best(
         alpha: Bound on the chance that any claim of a difference is false.
         looks: How often the blocks are looked at before it is decided to stop, this time
             included; every p-value is multiplied by it.
+        best: Which strategy to compare with; ``None``: the one with the lowest median.
 
     Raises:
         TooFewSamples: fewer than 8 blocks, or a strategy shares fewer than 8 with the best.
     """
     medians_s = comparable_medians_s(values_s)
-    best = int(np.argmin(medians_s))
+    best_column = int(np.argmin(medians_s)) if best is None else list(names).index(best)
     logs = np.log(values_s)
-    shared = np.sum(np.isfinite(logs) & np.isfinite(logs[:, [best]]), axis=0)
+    shared = np.sum(np.isfinite(logs) & np.isfinite(logs[:, [best_column]]), axis=0)
     if shared.min() < FEWEST_BLOCKS:
         raise TooFewSamples(
-            f"A comparison of {names[int(np.argmin(shared))]} with {names[best]} (blocks)",
+            f"A comparison of {names[int(np.argmin(shared))]} with {names[best_column]} (blocks)",
             needed=FEWEST_BLOCKS,
             got=int(shared.min()),
         )
@@ -179,11 +181,19 @@ def compare_with_best(
     least = _least_inflation(logs)
     adjusted = np.minimum(1.0, looks * adjusted_p(values_s))
     ranks = [
-        _rank(values_s[:, [i, best]], names[i], float(medians_s[i]), float(adjusted[i, best]),
-              is_best=bool(i == best), least_inflation=least, margin=margin, alpha=alpha,
-              looks=looks)
+        _rank(
+            values_s[:, [i, best_column]],
+            names[i],
+            float(medians_s[i]),
+            float(adjusted[i, best_column]),
+            is_best=bool(i == best_column),
+            least_inflation=least,
+            margin=margin,
+            alpha=alpha,
+            looks=looks,
+        )
         for i in np.argsort(medians_s, kind="stable")
-    ]  # fmt: skip
+    ]
     return BlockVerdict(
         ranks=tuple(ranks),
         any_difference=bool(np.any(adjusted < alpha)),

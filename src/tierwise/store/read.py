@@ -8,6 +8,7 @@ import numpy as np
 
 from tierwise.errors import NotAStudyError
 from tierwise.measure.cold_start import ColdStart
+from tierwise.operators.strategy import Strategy
 from tierwise.store.choices import load_profile, load_rounds, load_segment_costs
 from tierwise.store.codec import load_cold_start, load_condition, load_strategy, load_topology
 from tierwise.store.database import has_table, open_to_read
@@ -121,14 +122,21 @@ def _trials(
     for row in db.execute("SELECT * FROM samples ORDER BY trial, block, request"):
         samples.setdefault(row["trial"], []).append(row)
     starts = _cold_starts(db)
+    strategies: dict[str, Strategy] = {}
+    rows = db.execute("SELECT * FROM trials ORDER BY id").fetchall()
+    for row in rows:
+        # A strategy stands in as many rows as there are conditions.
+        if row["strategy"] not in strategies:
+            strategies[row["strategy"]] = load_strategy(dict(row))
     return tuple(
         _trial(
             row,
+            strategies[row["strategy"]],
             conditions[row["condition"]],
             samples.get(row["id"], []),
             starts.get(row["strategy"]),
         )
-        for row in db.execute("SELECT * FROM trials ORDER BY id")
+        for row in rows
     )
 
 
@@ -141,14 +149,27 @@ def _cold_starts(db: sqlite3.Connection) -> dict[str, ColdStart]:
 
 def _trial(
     row: sqlite3.Row,
+    strategy: Strategy,
     condition: NetworkCondition,
     samples: list[sqlite3.Row],
     cold_start: ColdStart | None,
 ) -> TrialResult:
+    memory_bytes = json.loads(row["memory_bytes"])
+    predicted_s = None if row["predicted_s"] is None else tuple(json.loads(row["predicted_s"]))
+    if not samples:
+        return TrialResult(
+            strategy,
+            condition,
+            TrialState(row["state"]),
+            row["reason"],
+            memory_bytes=memory_bytes,
+            predicted_s=predicted_s,
+            cold_start=cold_start,
+        )
     parts = [json.loads(sample["parts_s"]) for sample in samples]
     keys = dict.fromkeys(key for one in parts for key in one)
     return TrialResult(
-        strategy=load_strategy(dict(row)),
+        strategy=strategy,
         condition=condition,
         state=TrialState(row["state"]),
         reason=row["reason"],
@@ -159,8 +180,8 @@ def _trial(
             key: np.array([one.get(key, 0.0) for one in parts], dtype=np.float64) for key in keys
         },
         wire_bytes=_medians([json.loads(sample["wire_bytes"]) for sample in samples]),
-        memory_bytes=json.loads(row["memory_bytes"]),
-        predicted_s=None if row["predicted_s"] is None else tuple(json.loads(row["predicted_s"])),
+        memory_bytes=memory_bytes,
+        predicted_s=predicted_s,
         cold_start=cold_start,
         energy_j=_energies(samples),
     )

@@ -210,10 +210,11 @@ class StudyResults:
 
     def chosen_as(self, trial: TrialResult) -> Chosen | None:
         """Why ``trial`` was measured; ``None`` where it was not, or nothing was chosen."""
-        for one in self.rounds.get(trial.condition, ()):
-            if trial.strategy.id in one.chosen:
-                return one.chosen[trial.strategy.id]
-        return None
+        rounds = self.rounds.get(trial.condition, ())
+        reasons = [
+            one.chosen[trial.strategy.id] for one in rounds if trial.strategy.id in one.chosen
+        ]
+        return Chosen.CONTENDER if Chosen.CONTENDER in reasons else next(iter(reasons), None)
 
 
 def unlimited(topology: Topology) -> NetworkCondition:

@@ -1,12 +1,13 @@
 """Writes results into a study's directory, as a run would have left them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tierwise.measure.machine import MachineState
 from tierwise.measure.sample import Block, Sample
-from tierwise.store.results import StudyResults, TrialState
+from tierwise.store.results import StudyResults, TrialResult, TrialState
 from tierwise.store.write import PlannedTrial, StudyStore
 from tierwise.tiers.topology import NetworkCondition
 
@@ -40,24 +41,37 @@ def store_results(results: StudyResults, folder: Path) -> Path:
             ],
             results.warnings,
         )
-        for condition in results.conditions:
-            for block in _blocks(results, condition):
-                store.add_block(condition, block)
-        for trial in results.trials:
-            store.finish_trial(trial.strategy, trial.condition, trial.state, reason=trial.reason)
-            store.set_memory(trial.strategy, trial.memory_bytes)
-            if trial.cold_start is not None:
-                store.set_cold_start(trial.strategy, trial.cold_start)
-        store.add_probes(results.probes)
+        _store_measurements(results, store)
     return folder
 
 
+def _store_measurements(results: StudyResults, store: StudyStore) -> None:
+    for condition in results.conditions:
+        for block in _blocks(results, condition):
+            store.add_block(condition, block)
+    # The same under every condition; and every write waits for the disk.
+    for trial in {t.strategy: t for t in results.trials}.values():
+        store.set_memory(trial.strategy, trial.memory_bytes)
+        if trial.cold_start is not None:
+            store.set_cold_start(trial.strategy, trial.cold_start)
+    store.add_probes(results.probes)
+    for block in _blocks_of(results.profile):
+        store.add_profile_block(block)
+    store.set_segment_costs(results.segment_costs)
+    for condition, rounds in results.rounds.items():
+        for one in rounds:
+            store.add_round(condition, one)
+
+
 def _blocks(results: StudyResults, condition: NetworkCondition) -> list[Block]:
-    trials = [
+    return _blocks_of([
         t
         for t in results.trials
         if t.condition == condition and t.state is TrialState.MEASURED and len(t.block)
-    ]
+    ])  # fmt: skip
+
+
+def _blocks_of(trials: Sequence[TrialResult]) -> list[Block]:
     numbers = np.unique(np.concatenate([t.block for t in trials])) if trials else np.empty(0)
     blocks = []
     for number in numbers.tolist():
