@@ -51,6 +51,7 @@ def _show(outline: Outline, *, as_json: bool) -> None:
                     for one in outline.placements
                 ],
                 "conditions": [condition.id for condition in outline.conditions],
+                "measured": outline.strategies,
                 "samples": outline.samples,
                 "estimate_s": round(outline.estimate_s, 1),
             }

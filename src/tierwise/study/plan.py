@@ -13,7 +13,7 @@ from tierwise.graph.cuts import Cut, find_cut
 from tierwise.operators.strategy import Operator, Strategy
 from tierwise.progress import SILENT, Progress
 from tierwise.runtime.session import SessionOptions, open_session
-from tierwise.store.results import TrialState
+from tierwise.store.results import TrialState, unlimited
 from tierwise.store.write import PlannedTrial, StudyStore
 from tierwise.study.cut_choice import Workload, choose_cut, predict_s, predict_whole_s
 from tierwise.study.file import StudyFile
@@ -29,6 +29,8 @@ from tierwise.units import format_bytes
 # 602,112 bytes was 602,509 bytes on the wire; pre-processing, tokens and more tensors add to that.
 HEADER_BYTES = 600
 _TIMED_RUNS, _WARM_RUNS = 9, 3
+# Of each strategy in the profile: blocks and warm-up.
+PROFILE_REQUESTS = 13
 # heuristic: multiply-accumulates a second of one core, for an estimate before anything ran; a
 # residual CNN in fp32 does 15-25 G on AVX2.
 _MACS_PER_S = 10e9
@@ -210,11 +212,25 @@ def estimate_s(
     plan = study.measure.plan()
     requests = (plan.min_blocks + plan.min_warmup_blocks) * plan.requests_per_visit
     # The last of the tiers stands for all of a placement: what crosses is not known before.
-    sending_s = sum(
-        predict_whole_s(placement.tiers[-1], topology, condition, workload)
-        for placement in grid
+    by_condition = [
+        sorted(
+            predict_whole_s(placement.tiers[-1], topology, condition, workload)
+            for placement in grid
+        )
         for condition in conditions
-    )
+    ]
+    profiling_s = 0.0
+    if study.measure.strategies == "chosen":
+        # heuristic: of what is predicted a third is near enough to be measured, and two of it
+        # have to be measured four times as long to be told apart.
+        profiling_s = PROFILE_REQUESTS * sum(
+            predict_whole_s(placement.tiers[-1], topology, unlimited(topology), workload)
+            for placement in grid
+        )
+        by_condition = [
+            times_s[: max(5, len(times_s) // 3)] + 3 * times_s[:2] for times_s in by_condition
+        ]
+    sending_s = sum(sum(times_s) for times_s in by_condition)
     variants = len({placement.operator.variant for placement in grid})
     looking_s = variants * (len(subject.evaluation) + 4 * len(subject.calibration)) * one_s
     quantizing_s = (
@@ -227,4 +243,4 @@ def estimate_s(
     )
     # heuristic: agents start in some seconds; probes take 2 s a link and condition.
     fixed_s = 10.0 + 2.0 * len(topology.links) * len(conditions)
-    return requests * sending_s + looking_s + quantizing_s + fixed_s
+    return profiling_s + requests * sending_s + looking_s + quantizing_s + fixed_s

@@ -25,6 +25,7 @@ from tierwise.study.choosing import (
 )
 from tierwise.study.conditions import Measuring
 from tierwise.study.file import StudyFile
+from tierwise.study.plan import PROFILE_REQUESTS
 from tierwise.study.segment_costs import measure_segment_costs
 from tierwise.study.starting import measure_starts
 from tierwise.tiers.topology import NetworkCondition
@@ -35,7 +36,8 @@ _LOOKS = (5, 2, 1)
 # heuristic: below this many a profile costs more than it can save.
 _FEWEST_TO_CHOOSE_FROM = 5
 # heuristic: what tells a strategy that is 20% slower from the best is enough to leave it out.
-_PROFILE_BLOCKS, _PROFILE_WARM_UP = 10, 3
+_PROFILE_WARM_UP = 3
+_PROFILE_BLOCKS = PROFILE_REQUESTS - _PROFILE_WARM_UP
 
 
 def measure_chosen(measuring: Measuring, strategies: Sequence[Strategy], left: list[int]) -> None:

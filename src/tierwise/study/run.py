@@ -33,7 +33,8 @@ class Outline:
         placements: Every operator with its tiers.
         topology: The tiers and links.
         conditions: The network conditions.
-        samples: Timed requests of each strategy under each condition.
+        samples: Timed requests of each measured strategy under each condition.
+        strategies: ``"all"``, or ``"chosen"``: those that could be the best as far as is predicted.
         estimate_s: Rough time of the whole run.
     """
 
@@ -41,6 +42,7 @@ class Outline:
     topology: Topology
     conditions: tuple[NetworkCondition, ...]
     samples: int
+    strategies: str
     estimate_s: float
 
 
@@ -60,6 +62,7 @@ def outline_study(path: Path, progress: Progress = SILENT) -> Outline:
         topology=topology,
         conditions=conditions,
         samples=study.measure.samples,
+        strategies=study.measure.strategies,
         estimate_s=estimate_s(study, subject, topology, conditions),
     )
 
@@ -178,8 +181,15 @@ def _conditions(count: int) -> str:
 def in_words(outline: Outline) -> str:
     """One line: how many trials, and how long."""
     trials = len(outline.placements) * len(outline.conditions)
-    return (
+    grid = (
         f"{len(outline.placements)} strategies under {_conditions(len(outline.conditions))} "
-        f"= {trials} trials of {outline.samples} samples; about "
-        f"{format_duration(outline.estimate_s)}."
+        f"= {trials} trials"
     )
+    if outline.strategies == "all":
+        how = f" of {outline.samples} samples"
+    else:
+        how = (
+            f"; those that could be the best are measured, {outline.samples} samples or more each, "
+            "the others predicted"
+        )
+    return f"{grid}{how}; about {format_duration(outline.estimate_s)}."
