@@ -66,10 +66,8 @@ def residual_net(path: Path, seed: int = 0) -> None:
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
 
 
-@pytest.fixture
-def subject(tmp_path):
+def make_subject(folder: Path) -> Path:
     """A folder with a model, data and a study file; gives the study file's path."""
-    folder = tmp_path / "subject"
     folder.mkdir()
     residual_net(folder / "model.onnx")
     rng = np.random.default_rng(1)
@@ -81,6 +79,12 @@ def subject(tmp_path):
     study = folder / "study.yaml"
     study.write_text(STUDY)
     return study
+
+
+@pytest.fixture
+def subject(tmp_path):
+    """See :func:`make_subject`."""
+    return make_subject(tmp_path / "subject")
 
 
 @pytest.fixture

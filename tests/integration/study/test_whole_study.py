@@ -109,7 +109,7 @@ def test_killed_while_measuring_it_goes_on_and_no_sample_is_there_twice(
 ):
     out = tmp_path / "out"
     chance = random.Random(os.urandom(8))
-    for count in sorted(chance.sample(range(1, 10), 2)):
+    for count in sorted(chance.sample(range(1, 10), 3)):
         process = tierwise("run", subject, "-o", out)
         until_blocks(process, out, count)
         process.kill()
