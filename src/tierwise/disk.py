@@ -26,6 +26,23 @@ def writing(path: Path) -> Iterator[None]:
         raise
 
 
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write ``content`` so that ``path`` never holds half of it; makes the folder; gives ``path``.
+
+    Raises:
+        DiskFull: no space is left; what was in the file is still there.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return path
+
+
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A temporary folder; a full temporary disk is :class:`DiskFull` while it is in use."""

@@ -5,18 +5,18 @@ from typing import Any
 
 import vl_convert
 
+from tierwise.disk import write_whole
 from tierwise.report.figures.figure import FILE_WIDTH, Figure
 from tierwise.report.palette import CONFIG, LIGHT, painted
 
 
 def write_images(figure: Figure, folder: Path) -> tuple[Path, Path]:
     """``figure`` as ``<name>.png`` (twice the size, for sharp print) and ``<name>.svg``."""
-    folder.mkdir(parents=True, exist_ok=True)
     spec: dict[str, Any] = dict(figure.chart.to_dict(validate=False))
     spec["width"] = FILE_WIDTH
     spec["config"] = dict(CONFIG) | {"background": "--ground"}
     spec = painted(spec, LIGHT)
     png, svg = folder / f"{figure.name}.png", folder / f"{figure.name}.svg"
-    png.write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
-    svg.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
+    write_whole(png, vl_convert.vegalite_to_png(spec, scale=2))
+    write_whole(svg, vl_convert.vegalite_to_svg(spec))
     return png, svg

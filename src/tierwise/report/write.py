@@ -1,10 +1,9 @@
 """Writes a report in the format that is asked for."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tierwise.disk import writing
+from tierwise.disk import write_whole
 from tierwise.errors import UserError
 from tierwise.recommend.recommendation import Recommendation
 from tierwise.report.figures.all import figures
@@ -35,6 +34,7 @@ def write_report(
 
     Raises:
         UserError: The format is not known.
+        DiskFull: No space is left; no half-written file stays.
     """
     assert recommendation.results is results
     if format not in FORMATS:
@@ -44,19 +44,6 @@ def write_report(
             format=format,
         )
     return FORMATS[format](recommendation, out)
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Write ``text`` so that ``path`` never holds half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    return path
 
 
 def _write_html(recommendation: Recommendation, out: Path) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from tierwise.disk import write_whole
 from tierwise.errors import UserError
 from tierwise.stats.tables import Table, format_cell
 
@@ -29,16 +30,9 @@ def write_tables(tables: Sequence[Table], folder: Path, format_name: str) -> tup
 
     Raises:
         UserError: ``folder`` is a file.
+        DiskFull: no space is left; no half-written file stays.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file.", hint="Give a folder with -o DIR.", path=folder)
     suffix, render = SUFFIXES[format_name]
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for table in tables:
-        path = folder / f"{table.name}{suffix}"
-        unfinished = path.with_suffix(f"{suffix}.part")
-        unfinished.write_text(render(table), "utf-8")
-        unfinished.replace(path)
-        paths.append(path)
-    return tuple(paths)
+    return tuple(write_whole(folder / f"{table.name}{suffix}", render(table)) for table in tables)

@@ -153,6 +153,7 @@ def blocks_of(folder: Path) -> dict[tuple[int, int], str]:
     with suppress(NotAStudyError):
         read_results(folder)
     with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as db:
+        db.execute("BEGIN")  # one moment's picture, also while a run is writing
         # Of a run that was killed before its tables were made.
         if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'samples'").fetchone():
             return {}

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import signal
 import sqlite3
 import time
@@ -136,22 +135,6 @@ def test_interrupted_it_says_so_and_leaves_no_process(subject, tmp_path, tierwis
     assert "the same command goes on from there" in stderr
     assert "Traceback" not in stderr
     assert read_results(out).trials
-
-
-def test_a_full_disk_is_said_and_afterwards_it_goes_on(subject, tmp_path, tierwise):
-    out = tmp_path / "out"
-    subject.write_text(subject.read_text().replace("[I, Q, E, P, QEP]", "[I]"))
-
-    def no_space():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
-
-    process = tierwise("run", subject, "-o", out, preexec_fn=no_space)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 3, stderr
-    assert "No space is left" in stderr
-    assert "run the same command again" in stderr
-    results = run_study(subject, out)
-    assert {t.state for t in results.trials} == {TrialState.MEASURED}
 
 
 def test_a_tier_too_small_for_anything_is_a_result(subject, tmp_path):
