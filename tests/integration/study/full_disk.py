@@ -148,10 +148,12 @@ def main() -> None:
     with ExitStack() as stack:
         study = make_subject(folder / "subject")
         start_agents(study, stack)
-        study.write_text(study.read_text().replace("samples: 100", "samples: 12"))
+        text = study.read_text()
+        study.write_text(text.replace("samples: 100", "samples: 12"))
         disk = Disk(folder / "disk")
         staircase(disk, study)
         no_room_for_tables(disk, study)
+        study.write_text(text)  # long enough to be still measuring when the disk is full
         filled_while_measuring(disk, study)
 
 
