@@ -86,7 +86,8 @@ def start_agents(study: Path, stack: ExitStack) -> None:
         "model: model.onnx\ntask: classification\ndata: {npz: data.npz}\n"
         f"tiers:\n{''.join(tiers)}links: {{mobile-cloud: {{}}}}\n"
         "operators: {use: [I, P], partition: {cut: 0.5}}\n"
-        "quality: {calibration: 24, evaluation: 40}\nmeasure: {samples: 100, max_samples: 100}\n"
+        "quality: {calibration: 24, evaluation: 40}\n"
+        "measure: {strategies: all, samples: 100, max_samples: 100}\n"
     )
 
 
