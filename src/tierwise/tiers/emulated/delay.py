@@ -1,8 +1,12 @@
-"""Delay where the kernel has no netem: packets wait in a process between two TUN devices.
+"""A link's rate and delay: packets wait in a process between two TUN devices.
 
 Whole IP packets, so every TCP behaves as over a real distance: handshakes, acknowledgements and
 windows all feel the round trip. A relay of TCP streams was rejected for namespaces: it would end
 the connection in the middle.
+
+A packet leaves when the link has had time to send all before it and itself, as a wire does it. A
+token bucket (tbf) was rejected for slow links: it lets the first packet after a pause through at
+once, which at 1 Mbit/s is 12 ms of each way's time.
 """
 
 import errno
@@ -13,6 +17,7 @@ import socket
 import struct
 import time
 from collections import deque
+from dataclasses import dataclass, field
 from typing import Self
 
 from tierwise.tiers.emulated.channel import Channel
@@ -42,9 +47,9 @@ class DelayLine:
         pid, control = start_worker(lambda channel: _carry(channel, devices), devices)
         return cls(pid, control, devices)
 
-    def set_delay(self, one_way_s: float) -> None:
-        """Hold packets that come from now on back for ``one_way_s``."""
-        self._control.send({"one_way_s": one_way_s})
+    def shape(self, bytes_per_s: float | None, one_way_s: float, *, cut: bool) -> None:
+        """From now on let packets through at this rate and so much later, or (``cut``) never."""
+        self._control.send({"bytes_per_s": bytes_per_s, "one_way_s": one_way_s, "cut": cut})
         self._control.receive()
 
     def close(self) -> None:
@@ -66,15 +71,42 @@ def _open_tun(namespace: int, name: str) -> int:
     return device
 
 
+@dataclass
+class _Way:
+    """One direction: what comes from ``source`` goes to ``sink``."""
+
+    source: int
+    sink: int
+    byte_s: float = 0.0
+    one_way_s: float = 0.0
+    cut: bool = False
+    free_at: float = 0.0
+    # In order of time: nothing overtakes what came before, also when the delay got shorter.
+    queue: deque[tuple[float, bytes]] = field(default_factory=deque)
+
+    def take(self) -> None:
+        """Read what came and say when it is through."""
+        for _ in range(_BATCH):
+            try:
+                packet = os.read(self.source, _MOST_PACKET_BYTES)
+            except BlockingIOError:
+                return
+            if not self.cut:
+                self.queue.append((self.through_at(time.monotonic(), len(packet)), packet))
+
+    def through_at(self, now: float, size: int) -> float:
+        """When a packet that comes ``now`` is at the other end."""
+        self.free_at = max(now, self.free_at) + size * self.byte_s
+        due = self.free_at + self.one_way_s
+        return max(due, self.queue[-1][0]) if self.queue else due
+
+
 def _carry(control: Channel, devices: tuple[int, int]) -> None:
     wake_on_time()
-    one_way_s = 0.0
-    other = {devices[0]: devices[1], devices[1]: devices[0]}
-    # One queue per way, each in order of time: the delay is the same for all its packets.
-    queues: dict[int, deque[tuple[float, bytes]]] = {device: deque() for device in devices}
+    ways = _Way(devices[0], devices[1]), _Way(devices[1], devices[0])
     watched: list[int | socket.socket] = [control.socket, *devices]
     while True:
-        wake = min((queue[0][0] for queue in queues.values() if queue), default=None)
+        wake = min((way.queue[0][0] for way in ways if way.queue), default=None)
         timeout = None if wake is None else max(0.0, wake - time.monotonic())
         readable, _, _ = select.select(watched, [], [], timeout)
         if control.socket in readable:
@@ -82,24 +114,15 @@ def _carry(control: Channel, devices: tuple[int, int]) -> None:
                 message, _ = control.receive()
             except EOFError:
                 return
-            one_way_s = message["one_way_s"]
+            rate = message["bytes_per_s"]
+            for way in ways:
+                way.byte_s = 0.0 if rate is None else 1 / rate
+                way.one_way_s, way.cut, way.free_at = message["one_way_s"], message["cut"], 0.0
             control.send({})
-        for device in devices:
-            if device in readable:
-                _take(device, queues[other[device]], one_way_s)
-        for device, queue in queues.items():
-            _give(device, queue)
-
-
-def _take(device: int, queue: deque[tuple[float, bytes]], one_way_s: float) -> None:
-    for _ in range(_BATCH):
-        try:
-            packet = os.read(device, _MOST_PACKET_BYTES)
-        except BlockingIOError:
-            return
-        due = time.monotonic() + one_way_s
-        # never overtake what came before, also when the delay got shorter
-        queue.append((max(due, queue[-1][0]) if queue else due, packet))
+        for way in ways:
+            if way.source in readable:
+                way.take()
+            _give(way.sink, way.queue)
 
 
 def _give(device: int, queue: deque[tuple[float, bytes]]) -> None:

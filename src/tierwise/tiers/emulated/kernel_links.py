@@ -1,15 +1,16 @@
-"""Links made by the kernel: a network namespace for each tier, a veth pair for each link.
+"""Links between namespaces: one for each tier, a veth pair and a pair of TUN devices for each link.
 
-Every tier has one address of its own, on its loopback device; the tiers in the middle forward. The
-rate is a token bucket (tbf) at both ends of a pair. The delay is netem where the kernel has it;
-where not, packets take another way, through a pair of TUN devices and a process that holds each
-packet back (:mod:`.delay`). Which way is a matter of routes, so connections survive the change.
+Every tier has one address of its own, on its loopback device; the tiers in the middle forward. A
+link that is shaped goes through TUN devices and a process that holds each packet back for as long
+as rate and delay say (:mod:`.delay`). What that process can't do goes over the veth pair: no shape
+at all, rates too high for it (a token bucket, tbf, at both ends), and jitter and loss (netem, where
+the kernel has it). Which way is a matter of routes, so connections survive the change.
 """
 
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,6 +37,9 @@ _PACKET_BYTES = _MTU + 14
 # tbf's rate is a 32-bit number of bytes per second: just below is what "unlimited" means here.
 _FASTEST_BYTES_PER_S = 4e9
 _UNLIMITED_BUCKET_BYTES = 4 * 2**20
+# The delay line moves a packet in some 20 microseconds on one core; above this a token bucket is
+# closer, whose one free packet is then 40 microseconds or less. heuristic.
+_FASTEST_BY_HAND_BIT_PER_S = 300e6
 # A queue that a single sender never fills (the kernel's send buffer ends at 4-6 MB), so that no
 # packet is lost unless loss was asked for.
 _QUEUE_BYTES = 32 * 2**20
@@ -66,8 +70,7 @@ class _End:
 
     tier: int  # whose namespace
     veth: int  # interface index
-    tun: int | None
-    tun_name: str
+    tun: int
 
 
 @dataclass
@@ -75,7 +78,7 @@ class _Link:
     name: str
     near: _End
     far: _End
-    delay_line: delay.DelayLine | None
+    delay_line: delay.DelayLine
     shape: LinkShape = _UNSHAPED
     cut: bool = False
 
@@ -107,11 +110,11 @@ class KernelLinks:
     @property
     def backend(self) -> str:
         """What shapes the links, in words."""
-        return "veth + tbf + netem" if self.has_netem else "veth + tbf, delay through TUN"
+        return "TUN + own shaper, veth + tbf" + (" + netem" if self.has_netem else "")
 
     def workers(self) -> tuple[int, ...]:
         """Process ids of the delay lines."""
-        return tuple(link.delay_line.pid for link in self._links if link.delay_line)
+        return tuple(link.delay_line.pid for link in self._links)
 
     def shape(self, shapes: Mapping[str, LinkShape]) -> None:
         """Give every named link its shape, in place."""
@@ -136,8 +139,7 @@ class KernelLinks:
     def close(self) -> None:
         """End the delay lines and let the namespaces go."""
         for link in self._links:
-            if link.delay_line:
-                link.delay_line.close()
+            link.delay_line.close()
         for netlink in self._netlink:
             netlink.close()
         for namespace in self.namespaces:
@@ -178,19 +180,12 @@ class KernelLinks:
             netlink = self._netlink[tier]
             netlink.link("set", index=veth, state="up", txqlen=1000)
             netlink.neigh("add", dst=address(other), lladdr=mac, ifindex=veth, state="permanent")
-        tuns: list[int | None] = [None, None]
-        line = None
-        if not self.has_netem:
-            line = delay.DelayLine.between(self.namespaces[near], self.namespaces[far])
-            for place, (tier, ifname) in enumerate(((near, "far-tun"), (far, "near-tun"))):
-                tuns[place] = self._netlink[tier].link_lookup(ifname=ifname)[0]
-                self._netlink[tier].link("set", index=tuns[place], mtu=_MTU, state="up")
-        return _Link(
-            name,
-            _End(near, veths[0], tuns[0], "far-tun"),
-            _End(far, veths[1], tuns[1], "near-tun"),
-            line,
-        )
+        line = delay.DelayLine.between(self.namespaces[near], self.namespaces[far])
+        tuns = []
+        for tier, ifname in ((near, "far-tun"), (far, "near-tun")):
+            tuns.append(self._netlink[tier].link_lookup(ifname=ifname)[0])
+            self._netlink[tier].link("set", index=tuns[-1], mtu=_MTU, state="up")
+        return _Link(name, _End(near, veths[0], tuns[0]), _End(far, veths[1], tuns[1]), line)
 
     def _apply(self, link: _Link, shape: LinkShape) -> None:
         if (shape.jitter_s or shape.loss) and not self.has_netem:
@@ -199,19 +194,25 @@ class KernelLinks:
                 hint="Load it (`modprobe sch_netem`) or leave jitter and loss out.",
                 link=link.name,
             )
-        through_tun = shape.rtt_s > 0 and not self.has_netem
-        if link.delay_line:
-            link.delay_line.set_delay(shape.rtt_s / 2)
+        through_tun = self._through_tun(shape)
+        rate = shape.bandwidth_bit_per_s
+        link.delay_line.shape(
+            None if rate is None else rate / 8 * _TUN_OVERHEAD, shape.rtt_s / 2, cut=link.cut
+        )
         for end, other in ((link.near, link.far), (link.far, link.near)):
-            self._limit(end.tier, end.veth, replace(shape), _VETH_OVERHEAD, cut=link.cut)
-            if end.tun is not None:
-                self._limit(end.tier, end.tun, replace(shape, rtt_s=0), _TUN_OVERHEAD, cut=link.cut)
+            self._limit(end.tier, end.veth, shape, cut=link.cut)
             self._route(end, other, through_tun=through_tun)
         link.shape = shape
 
-    def _limit(
-        self, tier: int, device: int, shape: LinkShape, overhead: float, *, cut: bool
-    ) -> None:
+    def _through_tun(self, shape: LinkShape) -> bool:
+        if shape.jitter_s or shape.loss:
+            return False
+        rate = shape.bandwidth_bit_per_s
+        if rate is not None and rate <= _FASTEST_BY_HAND_BIT_PER_S:
+            return True
+        return shape.rtt_s > 0 and not self.has_netem
+
+    def _limit(self, tier: int, device: int, shape: LinkShape, *, cut: bool) -> None:
         netlink = self._netlink[tier]
         parent: dict[str, str] = {}
         if self.has_netem:
@@ -228,7 +229,7 @@ class KernelLinks:
             parent = {"parent": "1:1"}
         rate = shape.bandwidth_bit_per_s
         # a rate per second of bytes; buckets hold what a late timer would otherwise lose
-        bytes_per_s = _FASTEST_BYTES_PER_S if rate is None else rate / 8 * overhead
+        bytes_per_s = _FASTEST_BYTES_PER_S if rate is None else rate / 8 * _VETH_OVERHEAD
         bucket = (
             _UNLIMITED_BUCKET_BYTES if rate is None else _PACKET_BYTES + bytes_per_s * _BUCKET_S
         )
@@ -264,9 +265,8 @@ class KernelLinks:
     def _sent_bytes(self, end: _End) -> int:
         sent = 0
         for device in (end.veth, end.tun):
-            if device is not None:
-                stats = self._netlink[end.tier].get_links(device)[0].get("stats64")
-                sent += stats["tx_bytes"]
+            stats = self._netlink[end.tier].get_links(device)[0].get("stats64")
+            sent += stats["tx_bytes"]
         return sent
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tierwise.tiers.emulated.channel import Channel
-from tierwise.tiers.emulated.peer import exchange
+from tierwise.tiers.emulated.peer import REQUEST, exchange
 from tierwise.tiers.running import Probe
 from tierwise.tiers.topology import Link, LinkShape, Tier
 
@@ -19,6 +19,7 @@ SHORT_S, LONG_S = 0.005, 0.04
 _SHORT_TIMES, _LONG_TIMES = 11, 5
 _ROUNDS_TO_CALIBRATE = 20_000
 _PINGS = 5
+_HEADERS_BYTES = 52  # IPv4 and TCP with timestamps; the relay in user space has no packets
 # A direction of a link may take this long, so that a link takes less than 2 s with everything.
 _TRANSFER_S = 0.25
 _LEAST_BYTES = 4_000
@@ -74,6 +75,7 @@ def probe_link(emulation: "Emulation", link: Link, shape: LinkShape) -> list[Pro
         address = emulation.probe_address(link.name, link.far, port)
         with emulation.dial(link.near, *address) as connection:
             rtt_s = statistics.median(exchange(connection, 0, 1) for _ in range(_PINGS))
+            rtt_s -= ping_bits(emulation) / (shape.bandwidth_bit_per_s or math.inf)
             probes = [Probe(link.name, "rtt_s", shape.rtt_s, rtt_s, backend)]
             rate = shape.bandwidth_bit_per_s
             if rate is not None:
@@ -86,6 +88,12 @@ def probe_link(emulation: "Emulation", link: Link, shape: LinkShape) -> list[Pro
                 achieved = size * 8 / max(up_s, down_s)
                 probes.append(Probe(link.name, "bandwidth_bit_per_s", rate, achieved, backend))
     return probes
+
+
+def ping_bits(emulation: "Emulation") -> int:
+    """What a ping itself sends, there and back: on a slow link that takes time beside the delay."""
+    headers_bytes = 2 * _HEADERS_BYTES if "namespaces" in emulation.record["links"] else 0
+    return 8 * (REQUEST.size + 1 + headers_bytes)
 
 
 @contextmanager
