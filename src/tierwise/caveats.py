@@ -23,6 +23,7 @@ class WarningKind(Enum):
     FEW_INPUTS = "few inputs"
     BREAKDOWN_OFF = "breakdown does not add up"
     SENT_LATE = "requests sent late"
+    NO_MEMORY_LIMIT = "measured without memory limit"
     RETRIED = "blocks measured again"
     OUTPUT_DIFFERS = "deployed output differs"
 

@@ -1,6 +1,6 @@
 """What a measurement says against itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -8,8 +8,8 @@ from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.measure.outcome import MeasureOutcome
 from tierwise.measure.sample import Block
 from tierwise.store.results import ProbeFigure
-from tierwise.tiers.topology import NetworkCondition
-from tierwise.units import format_bandwidth, format_duration
+from tierwise.tiers.topology import NetworkCondition, Tier
+from tierwise.units import format_bandwidth, format_bytes, format_duration
 
 # The issue's own limit for emulation that must be told.
 _OFF = 0.10
@@ -29,6 +29,20 @@ def probe_caveats(
 ) -> list[ResultWarning]:
     """Tiers and links that did not do what was asked of them, by more than 10%."""
     return [_probe_caveat(probe, condition) for probe in probes if _is_off(probe)]
+
+
+def crowded_caveats(tiers: Iterable[Tier]) -> list[ResultWarning]:
+    """Tiers whose memory limit was shown to hold each strategy and then lifted to hold them all."""
+    return [
+        ResultWarning(
+            WarningKind.NO_MEMORY_LIMIT,
+            tier.name,
+            f"Each strategy fits the {format_bytes(tier.memory_bytes or 0)} of tier {tier.name} "
+            "alone, but not all at once: their latencies were measured without the limit.",
+            "Study fewer operators at a time (`operators: {use: ...}`) to measure them within it.",
+        )
+        for tier in tiers
+    ]
 
 
 def _is_off(probe: ProbeFigure) -> bool:

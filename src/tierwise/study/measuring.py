@@ -14,6 +14,7 @@ from tierwise.operators.strategy import Strategy
 from tierwise.progress import SILENT, Progress
 from tierwise.store.results import TrialState
 from tierwise.store.write import StudyStore
+from tierwise.study.caveats import crowded_caveats
 from tierwise.study.conditions import Measuring
 from tierwise.study.deployment import Deployment
 from tierwise.study.environment import describe_environment
@@ -63,6 +64,10 @@ def measure_study(job: MeasureJob, store: StudyStore, progress: Progress = SILEN
             return
         if fitting.crowded:
             deployment = _make_room(job, stack, fitting.crowded, measured, progress)
+            store.set_environment(describe_environment(job.topology, deployment.running.record))
+            crowded = [tier for tier in job.topology.tiers if tier.name in fitting.crowded]
+            # Added, not replaced: what an earlier run measured so stays.
+            store.set_warnings((), crowded_caveats(crowded))
         if not job.study.measure.every:
             measure_chosen(Measuring(job, store, deployment, progress), tuple(measured), left)
         else:

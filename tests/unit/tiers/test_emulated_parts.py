@@ -15,6 +15,7 @@ from tierwise.tiers.emulated.agents import Limits, _ready_address
 from tierwise.tiers.emulated.cgroups import _NAME
 from tierwise.tiers.emulated.channel import Channel
 from tierwise.tiers.emulated.cores import share_out
+from tierwise.tiers.emulated.delay import _Way
 from tierwise.tiers.emulated.linux import process_start
 from tierwise.tiers.emulated.relay import _Direction, paths
 from tierwise.tiers.emulated.shares import CpuShares
@@ -41,6 +42,27 @@ def test_a_direction_sends_everything_in_the_time_that_its_rate_gives(sizes, rat
     assert arrivals == sorted(arrivals)
     assert arrivals[-1] == pytest.approx(100.0 + sum(sizes) * 8 / rate + delay_s)
     assert direction.crossed_bytes == sum(sizes)
+
+
+@given(
+    sizes=st.lists(st.integers(40, 1500), min_size=1, max_size=30),
+    rate=st.floats(1e5, 1e8),
+    one_way_s=st.floats(0, 0.1),
+)
+def test_packets_take_as_long_as_a_wire_would_from_the_first_on(sizes, rate, one_way_s):
+    way = _Way(0, 1, byte_s=1 / rate, one_way_s=one_way_s)
+    way.through_at(5.0, 1500)  # long before: nothing is saved up
+    through = [way.through_at(100.0, size) for size in sizes]
+    assert through == sorted(through)
+    assert through[0] == pytest.approx(100.0 + sizes[0] / rate + one_way_s)
+    assert through[-1] == pytest.approx(100.0 + sum(sizes) / rate + one_way_s)
+
+
+def test_a_packet_never_overtakes_those_that_wait():
+    way = _Way(0, 1, one_way_s=0.1)
+    way.queue.append((way.through_at(100.0, 1500), b""))
+    way.one_way_s = 0.0
+    assert way.through_at(100.01, 1500) == pytest.approx(100.1)
 
 
 def test_an_idle_direction_saves_nothing_up():
