@@ -111,6 +111,9 @@ class Keeper:
         for tier in tiers:
             limits = self._shares.prepare(tier, message["owner_pid"])
             self._agents[tier.name] = Agent(tier, limits)
+        # Before a user namespace is entered: inside it nobody has real-time priority.
+        self._shares.apply(self._agents.values(), self._probes)
+        awake = self._shares.keep_awake()
         # Links beside the study, not on a tier's core: workers and agents start where we are, and
         # agents then go to their own.
         if IS_LINUX:
@@ -122,7 +125,7 @@ class Keeper:
         for name, agent in self._agents.items():
             record[f"cpu@{name}"] = agent.setup.cpu_backend
             record[f"memory@{name}"] = agent.setup.memory_backend
-        if awake := self._shares.keep_awake():
+        if awake:
             record["kept awake"] = f"core {', '.join(map(str, awake))}"
         return {
             "record": record,

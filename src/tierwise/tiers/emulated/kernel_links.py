@@ -184,7 +184,10 @@ class KernelLinks:
         tuns = []
         for tier, ifname in ((near, "far-tun"), (far, "near-tun")):
             tuns.append(self._netlink[tier].link_lookup(ifname=ifname)[0])
-            self._netlink[tier].link("set", index=tuns[-1], mtu=_MTU, state="up")
+            # a whole window may come at once, sooner than the process reads it
+            self._netlink[tier].link(
+                "set", index=tuns[-1], mtu=_MTU, txqlen=_QUEUE_BYTES // _MTU, state="up"
+            )
         return _Link(name, _End(near, veths[0], tuns[0]), _End(far, veths[1], tuns[1]), line)
 
     def _apply(self, link: _Link, shape: LinkShape) -> None:
