@@ -8,8 +8,8 @@ tier, whole on the near one, and cut between them. The floor of a placement is
     + one round trip of each link that is crossed
 
 and what is above it is named by the reply's own breakdown. Exit code 1 if anything is more than 5%
-and more than 1 ms off its floor, above or below. `--rates 200` and `--backend userspace` for a part of
-it.
+and more than 1 ms off its floor, above or below. For a part of it: `--rates 200`, `--backend
+userspace`.
 """
 
 import argparse
