@@ -15,6 +15,7 @@ import pytest
 from tierwise.errors import EnvironmentFault, TierFault, UserError
 from tierwise.tiers import emulated, remote
 from tierwise.tiers.emulated import cgroups
+from tierwise.tiers.emulated.linux import process_start
 from tierwise.tiers.emulated.probing import SHORT_S, cpu_factor, peer_of
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
@@ -50,11 +51,30 @@ def running_pids(marker):
     return found
 
 
-def test_an_agent_that_ends_at_once_is_quoted(lab):
+def family_of(pid):
+    """Every process below ``pid``, as (pid, start): keepers, throttles, links, agents."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            if start := process_start(child):
+                found += [(child, start), *family_of(child)]
+    return found
+
+
+def command_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def test_an_agent_that_ends_at_once_is_quoted_and_nothing_remains(lab):
     with pytest.raises(TierFault, match=r"tier mobile ended(.|\n)*the model is not there") as fault:
         lab.start(lab.pair, "--fail", backend="userspace")
     assert fault.value.tier == "mobile"
     assert not fault.value.oom
+    assert groups_of(os.getpid()) == []
+    assert not [cmd for pid, _ in family_of(os.getpid()) if "emulated" in (cmd := command_of(pid))]
 
 
 def test_an_agent_that_never_listens_is_not_waited_for_forever(lab):
@@ -184,9 +204,12 @@ def test_nothing_remains_of_an_owner_that_was_ended(lab, backend, end):
     ) as owner:
         assert owner.stdout.readline() == b"ready\n"
         assert len(running_pids(marker)) == 3  # the owner and two agents
+        family = family_of(owner.pid)
+        assert len(family) >= 4  # keeper, agents, and who keeps shares and links
         owner.send_signal(end)
         owner.wait()
     wait_until(lambda: not running_pids(marker) and not groups_of(owner.pid))
+    wait_until(lambda: not any(process_start(pid) == start for pid, start in family))
 
 
 def test_when_the_keeper_is_killed_too_the_next_start_removes_what_is_left(lab):
