@@ -10,11 +10,16 @@ from tierwise.cli.calibration import NO_IMAGE_OPTIONS, ImageOptions, open_calibr
 from tierwise.cli.terminal import terminal
 from tierwise.errors import UserError
 from tierwise.graph.analysis import Graph
-from tierwise.operators.early_exit import EarlyExitOptions, early_exit
+from tierwise.operators.early_exit import FRONT, EarlyExitOptions, early_exit
+from tierwise.operators.quantize import LocalMeter
 from tierwise.operators.variant import Variant
 from tierwise.operators.write import write_model
+from tierwise.runtime.materialise import model_bytes
 from tierwise.runtime.prepare import prepare
+from tierwise.runtime.profile import node_times
 from tierwise.runtime.session import SessionOptions, open_session
+
+_TIMED = 8  # inputs that the shortened models are timed with
 
 
 def command(
@@ -23,7 +28,7 @@ def command(
     calibration: Path,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     images: ImageOptions = NO_IMAGE_OPTIONS,
-    save: tuple[float, ...] = (0.15,),
+    save: tuple[float, ...] = FRONT,
     rule: Literal["search", "last-two", "last-four"] = "search",
     compensate: Annotated[bool, Parameter(negative=("--no-compensate",))] = True,
     threads: int = 1,
@@ -41,12 +46,13 @@ def command(
         model: An ONNX file.
         calibration: A folder of images, an .npz with one array per model input, or a study file,
             whose calibration inputs are used. Labels are not needed.
-        out: The ONNX file to write; with several shares, `OUT-10%.onnx` and so on.
+        out: The ONNX file to write; of a front, `OUT-10%.onnx` and so on.
         images: For a folder of images.
-        save: Share of the model's multiply-accumulates to save; give it several times for a front.
+        save: Share of the model's latency to save, by its kernels' times on this machine; give it
+            several times for a front.
         rule: How to choose: by search, or by the study's hand rule, for comparison.
-        compensate: Whether to refit the weights around the skipped blocks.
-        threads: Threads that the search runs with; they don't change its result.
+        compensate: Whether to make up for the skipped blocks in the weights around them.
+        threads: Threads with which the model is timed.
         seed: Draws the rows that the refits see.
         json: Print the result as JSON on standard output.
     """
@@ -57,7 +63,8 @@ def command(
     feeds = [data.feeds(index) for index in range(len(data))]
     graph = prepare(model, feeds[0], progress=terminal)
     run = SessionOptions(threads=threads)
-    variants = early_exit(graph, feeds, options, session=run, progress=terminal)
+    times_s = node_times(graph, feeds[0], run)
+    variants = early_exit(graph, feeds, options, node_cost=times_s, session=run, progress=terminal)
     if not variants:
         raise UserError(
             f"'{model}' has no repeated block that can be skipped: none whose input and output "
@@ -67,10 +74,12 @@ def command(
     written = {_path(out, variant): variant for variant in variants}
     for path, variant in written.items():
         write_model(variant.graph.model, path)
+    meter, whole = LocalMeter(feeds[:_TIMED], run), model_bytes(graph.model)
+    ratios = {path: meter.ratio(path.read_bytes(), whole) for path in written}
     if json:
-        terminal.json([_document(graph, variant, path) for path, variant in written.items()])
+        terminal.json([_document(graph, one, path, ratios[path]) for path, one in written.items()])
         return
-    _print(graph, written)
+    _print(graph, written, ratios)
 
 
 def _path(out: Path, variant: Variant) -> Path:
@@ -78,9 +87,10 @@ def _path(out: Path, variant: Variant) -> Path:
     return out.with_name(f"{out.stem}{suffix}{out.suffix}")
 
 
-def _document(graph: Graph, variant: Variant, path: Path) -> dict[str, object]:
+def _document(graph: Graph, variant: Variant, path: Path, ratio: float) -> dict[str, object]:
     return {
         "out": str(path),
+        "latency_ratio": ratio,
         "macs": variant.graph.macs,
         "saved_macs": 1 - variant.graph.macs / graph.macs,
         "notes": list(variant.notes),
@@ -91,13 +101,14 @@ def _document(graph: Graph, variant: Variant, path: Path) -> dict[str, object]:
     }
 
 
-def _print(graph: Graph, written: dict[Path, Variant]) -> None:
+def _print(graph: Graph, written: dict[Path, Variant], ratios: dict[Path, float]) -> None:
     table = Table(box=None, pad_edge=False)
-    for title in ("File", "MACs saved", "What was done"):
+    for title in ("File", "MACs saved", "Time/original", "What was done"):
         table.add_column(title, overflow="fold")
     for path, variant in written.items():
         notes = "\n".join(variant.notes)
-        table.add_row(str(path), f"{1 - variant.graph.macs / graph.macs:.1%}", notes)
+        saved = f"{1 - variant.graph.macs / graph.macs:.1%}"
+        table.add_row(str(path), saved, f"{ratios[path]:.2f}", notes)
     terminal.out.print(table)
     for variant in written.values():
         for caveat in variant.caveats:

@@ -12,9 +12,12 @@ import numpy as np
 import onnx_ir as ir
 
 from tierwise.disk import scratch_folder
+from tierwise.graph.analysis import Graph, name_of
 from tierwise.runtime.session import DEFAULT, SessionOptions, open_session
 
 _SUFFIX = "_kernel_time"
+# What ONNX Runtime appends to the name of a tensor that it keeps in its blocked layout.
+_BLOCKED_LAYOUT = "_nchwc"
 
 
 def kernel_times(
@@ -56,6 +59,34 @@ def kernel_times(
         name: median(times[warm_up * len(times) // (warm_up + runs) :])
         for name, times in durations_s.items()
     }
+
+
+def node_times(
+    graph: Graph,
+    feeds: Mapping[str, np.ndarray],
+    options: SessionOptions = DEFAULT,
+    *,
+    runs: int = 10,
+    warm_up: int = 2,
+) -> dict[str, float]:
+    """Median seconds of ``graph``'s nodes by name, as they are executed with ``options``.
+
+    A kernel that ONNX Runtime fused from several nodes is counted for the node whose tensor it
+    gives; the others of it take nothing. Kernels that belong to no node (reordered layouts, fused
+    normalisations) are left out: 0% of the time of a residual CNN, 8% of MiniLM's, 11% of a text
+    recogniser's with a transformer neck.
+
+    Args and errors: see :func:`kernel_times`.
+    """
+    producers = {name_of(out): name_of(node) for node in graph.nodes for out in node.outputs}
+    names = {name_of(node) for node in graph.nodes}
+    times_s: dict[str, float] = defaultdict(float)
+    found = kernel_times(graph.model, feeds, options, runs=runs, warm_up=warm_up)
+    for kernel, seconds in found.items():
+        node = kernel if kernel in names else producers.get(kernel.removesuffix(_BLOCKED_LAYOUT))
+        if node is not None:
+            times_s[node] += seconds
+    return dict(times_s)
 
 
 def _outer_kernels(events: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:

@@ -11,7 +11,12 @@ from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.errors import StudyFileError, UserError
 from tierwise.graph.analysis import Graph
 from tierwise.graph.blocks import exit_candidates
-from tierwise.operators.early_exit import LEAST_SEARCH_INPUTS, EarlyExitOptions, early_exit
+from tierwise.operators.early_exit import (
+    LEAST_SEARCH_INPUTS,
+    EarlyExitOptions,
+    deepest_within,
+    early_exit,
+)
 from tierwise.operators.quantize import QuantizedVariant, Recipe, quantize, recipes_named
 from tierwise.operators.strategy import Operator
 from tierwise.operators.variant import Variant
@@ -19,6 +24,7 @@ from tierwise.progress import SILENT, Progress
 from tierwise.quality.evaluate import evaluate, quality_caveats, refer
 from tierwise.runtime.materialise import model_bytes
 from tierwise.runtime.prepare import prepare
+from tierwise.runtime.profile import node_times
 from tierwise.store.results import VariantRecord
 from tierwise.store.write import StudyStore
 from tierwise.study.file import StudyFile
@@ -178,8 +184,16 @@ class _Builder:
         inputs = len(self.subject.calibration)
         if searches and inputs < LEAST_SEARCH_INPUTS and exit_candidates(source):
             return _too_few_to_search(inputs)
-        found = early_exit(source, list(self._feeds()), options, progress=self.progress)
-        return found[0] if found else _NO_EXITS
+        feeds = list(self._feeds())
+        # Emulated tiers are slower in all nodes alike, and only the nodes' shares count.
+        times_s = node_times(source, feeds[0])
+        front = early_exit(source, feeds, options, node_cost=times_s, progress=self.progress)
+        if len(front) < 2:
+            return front[0] if front else _NO_EXITS
+        data = self.subject.calibration
+        held_out = data.subset(range(len(feeds) // 2, len(data)))
+        max_loss = self.study.operators.early_exit.max_loss
+        return deepest_within(front, source, held_out, self.study.task, max_loss)
 
     def _feeds(self) -> Iterator[dict[str, np.ndarray]]:
         data = self.subject.calibration
@@ -193,7 +207,7 @@ def exit_options(spec: OperatorsSpec, seed: int) -> EarlyExitOptions:
         return EarlyExitOptions(exits=((options.from_, options.to),), seed=seed)
     if options.rule is not None:
         return EarlyExitOptions(rule=options.rule, seed=seed)
-    return EarlyExitOptions(save=(options.save or 0.15,), seed=seed)
+    return EarlyExitOptions(save=tuple(options.save) or (0.15,), seed=seed)
 
 
 def _keep(

@@ -5,8 +5,9 @@ import onnx
 import onnx_ir as ir
 
 from tierwise.runtime.prepare import prepare
-from tierwise.runtime.profile import kernel_times
+from tierwise.runtime.profile import kernel_times, node_times
 from tierwise.runtime.session import SessionOptions
+from tierwise.testing.subjects import residual_classifier
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -29,3 +30,12 @@ def test_every_node_has_its_time_and_the_costly_one_the_most() -> None:
     assert [*times] == [node.name for node in graph.nodes]
     assert all(0 <= seconds < 10 for seconds in times.values())
     assert max(times, key=times.__getitem__) == "MatMul_big"
+
+
+def test_the_time_of_fused_kernels_is_told_by_the_nodes_of_the_graph():
+    subject = residual_classifier(channels=8, blocks=2, size=16, count=2)
+    times = node_times(subject.graph, subject.calibration.feeds(0), runs=5)
+    assert set(times) <= {node.name for node in subject.graph.nodes}
+    # With every optimisation on, convolutions are fused with what follows them, and all are found.
+    assert len(times) >= 5
+    assert all(seconds > 0 for seconds in times.values())

@@ -26,6 +26,8 @@ class LinearMap:
             all beginnings, then all ends; ``None`` in place of pads: as ``auto_pad`` says.
         auto_pad: ONNX's attribute.
         transposed: Whether a Gemm's weights are stored as (outputs, features).
+        groups: Of a Conv. With more than one, a row doesn't hold all that an output reads:
+            :meth:`rows` and :func:`replace_weights` don't apply.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class LinearMap:
     pads: tuple[int, ...] = ()
     auto_pad: str = "NOTSET"
     transposed: bool = False
+    groups: int = 1
 
     def positions(self, shape: Sequence[int]) -> int:
         """Number of rows that an output of ``shape`` has for one input."""
@@ -122,9 +125,33 @@ def replace_weights(
     _set(model, holder, index, value, linear.bias_name or f"{linear.node_name}.bias")
 
 
+def rescale_outputs(
+    model: ir.Model,
+    linear: LinearMap,
+    scale: Float[np.ndarray, " outputs"],
+    shift: Float[np.ndarray, " outputs"],
+) -> None:
+    """Make every output channel ``scale`` times what it was, plus ``shift``, in place.
+
+    Folded into the node's weights and bias; exact, also for groups and at padded borders.
+    """
+    node = next(n for n in model.graph if n.name == linear.node_name)
+    weight = node.inputs[1]
+    assert weight is not None and weight.const_value is not None  # noqa: PT018 - one invariant
+    present = weight.const_value.numpy()
+    first = linear.kind == "Conv" or linear.transposed
+    factors = scale.reshape(-1, *[1] * (present.ndim - 1)) if first else scale
+    _set(model, node, 1, (present * factors).astype(present.dtype), linear.weight_name)
+    holder, index = _bias_slot(model, node, linear)
+    old = holder.inputs[index] if index < len(holder.inputs) else None
+    bias = shift
+    if old is not None and old.const_value is not None:
+        bias = old.const_value.numpy() * scale + shift
+    name = linear.bias_name or f"{linear.node_name}.bias"
+    _set(model, holder, index, bias.astype(present.dtype), name)
+
+
 def _conv(node: ir.Node, x: ir.Value, weight: ir.Value, shape: tuple[int, ...]) -> LinearMap | None:
-    if node.attributes.get_int("group", 1) != 1:
-        return None
     n = len(shape) - 2
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None and bias.const_value is None:
@@ -143,6 +170,7 @@ def _conv(node: ir.Node, x: ir.Value, weight: ir.Value, shape: tuple[int, ...]) 
         dilations=tuple(node.attributes.get_ints("dilations", [1] * n) or ()),
         pads=tuple(node.attributes.get_ints("pads", [0] * 2 * n) or ()),
         auto_pad=str(node.attributes.get_string("auto_pad", "NOTSET")),
+        groups=int(node.attributes.get_int("group", 1) or 1),
     )
 
 

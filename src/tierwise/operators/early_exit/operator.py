@@ -11,7 +11,13 @@ from tierwise.graph.analysis import Graph
 from tierwise.graph.blocks import ExitCandidate, exit_candidates, find_exit
 from tierwise.graph.skip import skip_blocks
 from tierwise.operators.early_exit.fidelity import divergence
-from tierwise.operators.early_exit.refit import Compensation, Feeds, compensate, outputs_of
+from tierwise.operators.early_exit.refit import (
+    Compensation,
+    Feeds,
+    Means,
+    compensate,
+    outputs_of,
+)
 from tierwise.operators.early_exit.rules import RULES, last_of_last_stage
 from tierwise.operators.early_exit.search import ExitSet, best_within, greedy_path
 from tierwise.operators.variant import Variant
@@ -27,22 +33,29 @@ _LEAST_INPUTS = 8
 LEAST_SEARCH_INPUTS = 2 * _LEAST_INPUTS
 
 
+# heuristic: from hardly noticeable to half of what a residual network can do without.
+FRONT = (0.05, 0.1, 0.2, 0.3)
+"""The shares to save where nobody says which."""
+
+
 @dataclass(frozen=True)
 class EarlyExitOptions:
     """What to skip, and whether to make up for it.
 
     Attributes:
-        save: Shares of the model's cost to save, 0 to 1: one variant for each.
+        save: Shares of the model's cost to save, 0 to 1: one variant for each, a front.
         rule: ``"search"`` for the best set by fidelity, or a hand rule for comparison.
         exits: Pairs of tensors (from, to) to skip instead of any rule.
-        compensate: Whether to refit the weights around the skipped blocks.
+        compensate: Whether to make up for the skipped blocks in the weights around them.
+        means: How that may be done; what helps on held-out calibration data is kept.
         seed: Of every random choice.
     """
 
-    save: tuple[float, ...] = (0.15,)
+    save: tuple[float, ...] = FRONT
     rule: Literal["search", "last-two", "last-four"] = "search"
     exits: tuple[tuple[str, str], ...] = ()
     compensate: bool = True
+    means: tuple[Means, ...] = tuple(Means)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -79,7 +92,9 @@ def early_exit(
         calibration: Inputs, none of which may be used to evaluate. Without any, only hand rules
             and named exits are possible, without compensation.
         options: See there.
-        node_cost: Seconds of every node on the tier, by name; MACs where it isn't given.
+        node_cost: Seconds of every node, by name, as :func:`~tierwise.runtime.profile.node_times`
+            gives them; MACs where it isn't given. Only ratios count: a tier that is slower in all
+            alike chooses the same blocks.
         session: Of the sessions that it opens; every core of this machine where it isn't given.
         progress: Told of every set that is tried.
 
@@ -131,6 +146,7 @@ class _Bench:
         progress: Progress,
     ) -> None:
         self.graph, self.options, self.session, self.progress = graph, options, session, progress
+        self.timed = bool(node_cost)
         self.cost = dict(node_cost or graph.node_macs)
         self.inputs = len(calibration)
         half = self.inputs // 2
@@ -177,7 +193,8 @@ class _Bench:
         notes = [
             f"skips {len(choice.exits)} blocks: "
             + ", ".join(f"{e.from_tensor} to {e.to_tensor}" for e in choice.exits),
-            f"{macs_saved:.1%} of MACs saved",
+            f"{macs_saved:.1%} of MACs saved"
+            + (f", {saved:.1%} of the time of its kernels" if self.timed else ""),
         ]
         if self.options.compensate and len(self.fit) >= _LEAST_INPUTS:
             result = compensate(
@@ -188,6 +205,7 @@ class _Bench:
                 self.held_out,
                 options=self.session,
                 seed=self.options.seed,
+                means=self.options.means,
                 progress=self.progress,
             )
             model = result.model
@@ -219,9 +237,14 @@ def _saves_less(saved: float, target: float) -> ResultWarning:
 
 
 def _in_words(result: Compensation) -> str:
-    if not result.refitted:
+    if not result.refitted and not result.rematched:
         return "compensation did not help on held-out data and was left out"
+    done = [
+        f"{len(layers)} layers {what}"
+        for layers, what in ((result.refitted, "refitted"), (result.rematched, "re-matched"))
+        if layers
+    ]
     return (
-        f"{len(result.refitted)} layers refitted: divergence on held-out calibration data "
+        f"{', '.join(done)}: divergence on held-out calibration data "
         f"{result.plain_divergence:.4f} nats plain, {result.divergence:.4f} compensated"
     )

@@ -1,7 +1,8 @@
 """Closed-form, label-free compensation of skipped blocks, folded into weights that are there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import onnx_ir as ir
@@ -9,8 +10,9 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from tierwise.operators.early_exit.anchors import Anchor, find_anchors
 from tierwise.operators.early_exit.fidelity import divergence
-from tierwise.operators.early_exit.linear import replace_weights
+from tierwise.operators.early_exit.linear import LinearMap, replace_weights, rescale_outputs
 from tierwise.operators.early_exit.ridge import RidgePath
+from tierwise.operators.early_exit.statistics import rematch
 from tierwise.progress import SILENT, Progress
 from tierwise.runtime.session import SessionOptions, open_session
 
@@ -22,6 +24,8 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 # heuristic: this many rows for every feature make the normal equations well determined.
 _ROWS_PER_FEATURE = 12
 _MOST_FEATURES = 2400
+# heuristic: this many rows tell the mean and spread of a channel to some per cent.
+_ROWS_FOR_STATISTICS = 2000
 # heuristic: bounds on the time that a refit takes.
 _FIT_INPUTS = 128
 _HELD_OUT_INPUTS = 64
@@ -35,13 +39,22 @@ class Compensation:
         model: The compensated graph.
         plain_divergence: Mean divergence of plain skipping (the control) on held-out inputs.
         divergence: The same of ``model``; never more than the control's.
-        refitted: Names of the nodes whose weights changed.
+        refitted: Names of the nodes whose weights were refitted.
+        rematched: Names of the nodes whose channel statistics were re-matched.
     """
 
     model: ir.Model
     plain_divergence: float
     divergence: float
     refitted: tuple[str, ...]
+    rematched: tuple[str, ...] = ()
+
+
+class Means(Enum):
+    """Ways of making up for a skipped block."""
+
+    RIDGE = "ridge"  # refit all weights of a layer
+    STATISTICS = "statistics"  # re-match the mean and spread of its channels
 
 
 def outputs_of(model: ir.Model, feeds: Sequence[Feeds], options: SessionOptions) -> list[Feeds]:
@@ -59,13 +72,16 @@ def compensate(
     *,
     options: SessionOptions,
     seed: int = 0,
+    means: Collection[Means] = tuple(Means),
     progress: Progress = SILENT,
 ) -> Compensation:
-    """Refit the linear nodes around the skipped blocks, towards the original's output.
+    """Change the linear nodes around the skipped blocks, towards the original's output.
 
-    Every node is refitted by ridge regression on ``fit``, towards what the original graph had
-    there; the change is kept only where the whole model's divergence on ``held_out`` falls.
-    The shape of the graph does not change, so the compensation costs nothing at run time.
+    Of every node, all weights are refitted by ridge regression on ``fit``, towards what the
+    original graph had there; or the channels are given the mean and the spread that they had.
+    What lowers the whole model's divergence on ``held_out`` most is kept, nothing where nothing
+    does. Layers that are too large for a refit, or have groups, are only re-matched. The shape of
+    the graph does not change, so the compensation costs nothing at run time.
 
     Args:
         original: The graph before.
@@ -75,29 +91,51 @@ def compensate(
         held_out: Inputs to choose on; none of them is in ``fit``.
         options: Of the sessions that it opens.
         seed: Of the sample of rows.
+        means: What may be tried.
         progress: Told of every node.
     """
     fit, held_out = fit[:_FIT_INPUTS], held_out[:_HELD_OUT_INPUTS]
     truth = outputs_of(original, held_out, options)
     plain = float(divergence(truth, outputs_of(shortened, held_out, options)).mean())
     best, current = plain, shortened
-    refitted: list[str] = []
-    anchors = [
-        a for a in find_anchors(original, shortened, exits) if a.linear.features <= _MOST_FEATURES
-    ]
+    changed: dict[Means, list[str]] = {one: [] for one in Means}
+    anchors = find_anchors(original, shortened, exits)
     wanted = _wanted(original, anchors, fit, options, seed)
     with progress.task("Compensate skipped blocks", len(anchors)) as task:
         for anchor, rows in zip(anchors, wanted, strict=True):
-            step = _best_step(*_lacking(current, anchor, rows, fit, options))
-            if step is not None:
-                candidate = current.clone()
-                replace_weights(candidate, anchor.linear, *step)
+            here = _here(current, anchor, rows, fit, options)
+            better: tuple[Means, ir.Model] | None = None
+            for one, candidate in _candidates(current, anchor.linear, here, means):
                 score = float(divergence(truth, outputs_of(candidate, held_out, options)).mean())
                 if score < best:
-                    best, current = score, candidate
-                    refitted.append(anchor.linear.node_name)
+                    best, better = score, (one, candidate)
+            if better is not None:
+                changed[better[0]].append(anchor.linear.node_name)
+                current = better[1]
             task.advance(note=anchor.linear.node_name)
-    return Compensation(current, plain, best, tuple(refitted))
+    return Compensation(
+        current, plain, best, tuple(changed[Means.RIDGE]), tuple(changed[Means.STATISTICS])
+    )
+
+
+def _candidates(
+    current: ir.Model, linear: LinearMap, here: "_Here", means: Collection[Means]
+) -> Iterator[tuple[Means, ir.Model]]:
+    """``current`` with one layer changed, in every way that is possible."""
+    if Means.RIDGE in means and _can_be_refitted(linear):
+        step = _best_step(here.inputs, here.wanted - here.present)
+        if step is not None:
+            candidate = current.clone()
+            replace_weights(candidate, linear, *step)
+            yield Means.RIDGE, candidate
+    if Means.STATISTICS in means:
+        candidate = current.clone()
+        rescale_outputs(candidate, linear, *rematch(here.present, here.wanted))
+        yield Means.STATISTICS, candidate
+
+
+def _can_be_refitted(linear: LinearMap) -> bool:
+    return linear.groups == 1 and linear.features <= _MOST_FEATURES
 
 
 def _best_step(x: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -141,33 +179,53 @@ def _wanted(
             for anchor, wanted in zip(anchors, found, strict=True):
                 target, linear = outputs[anchor.target], anchor.linear
                 total = linear.positions(target.shape)
-                per_input = max(1, -(-linear.features * _ROWS_PER_FEATURE // len(fit)))
+                features = linear.features if _can_be_refitted(linear) else 1
+                needed = max(features * _ROWS_PER_FEATURE, _ROWS_FOR_STATISTICS)
+                per_input = max(1, -(-needed // len(fit)))
                 at = generator.choice(total, size=min(total, per_input), replace=False)
                 wanted.positions.append(at)
                 wanted.rows.append(linear.targets(target, at))
     return found
 
 
-def _lacking(
+@dataclass(frozen=True)
+class _Here:
+    """What an anchor's node has at the sampled positions.
+
+    Attributes:
+        inputs: Rows of its input; empty where it cannot be refitted.
+        present: What it gives.
+        wanted: What it should give.
+    """
+
+    inputs: np.ndarray
+    present: np.ndarray
+    wanted: np.ndarray
+
+
+def _here(
     current: ir.Model,
     anchor: Anchor,
     wanted: _Wanted,
     fit: Sequence[Feeds],
     options: SessionOptions,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs of the anchor's node as rows, and what its output lacks there."""
+) -> _Here:
     linear = anchor.linear
-    here = [linear.input_name, linear.output_name, *([anchor.shortcut] if anchor.shortcut else [])]
-    rows, residuals = [], []
-    with open_session(_tap(current, here), options) as session:
+    refits = _can_be_refitted(linear)
+    names = [linear.output_name, *([anchor.shortcut] if anchor.shortcut else [])]
+    inputs, present, aims = [], [], []
+    tapped = _tap(current, [linear.input_name, *names] if refits else names)
+    with open_session(tapped, options) as session:
         for feed, at, target in zip(fit, wanted.positions, wanted.rows, strict=True):
             got = session.run(feed)
-            residual = target - linear.targets(got[linear.output_name], at)
-            if anchor.shortcut:
-                residual = residual - linear.targets(got[anchor.shortcut], at)
-            rows.append(linear.rows(got[linear.input_name], at))
-            residuals.append(residual)
-    return np.concatenate(rows), np.concatenate(residuals)
+            present.append(linear.targets(got[linear.output_name], at))
+            aims.append(
+                target - linear.targets(got[anchor.shortcut], at) if anchor.shortcut else target
+            )
+            if refits:
+                inputs.append(linear.rows(got[linear.input_name], at))
+    rows = np.concatenate(inputs) if refits else np.empty((0, 0), np.float32)
+    return _Here(rows, np.concatenate(present), np.concatenate(aims))
 
 
 def _tap(model: ir.Model, names: Sequence[str]) -> ir.Model:

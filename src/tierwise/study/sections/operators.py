@@ -5,8 +5,16 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from tierwise.operators.strategy import Operator
-from tierwise.study.sections.base import Duration, Section, or_number, text
+from tierwise.study.sections.base import Duration, Section, or_number, or_one, text
 from tierwise.units import parse_duration_s
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _listed(value: object) -> object:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 class QuantizeOptions(Section):
@@ -46,15 +54,24 @@ class EarlyExitOptions(Section):
     to: str | None = Field(
         default=None, description="Tensor of the same shape at which the model goes on, by name."
     )
-    save: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description="Share of the multiply-accumulates to save; the blocks that cost the least "
-        "fidelity are searched. This is the default, with 0.15.",
+    save: Annotated[list[Share], BeforeValidator(_listed)] = Field(
+        default=[],
+        json_schema_extra=or_one,
+        description="Share of the latency to save (by kernel times); the blocks that cost the "
+        "least fidelity are searched. This is the default, with 0.15. A list is a front, such as "
+        "[0.05, 0.1, 0.2, 0.3]: the deepest of them within `max_loss` is measured.",
     )
-    rule: Literal["last-two"] | None = Field(
-        default=None, description="`last-two`: the study's own rule, the last two skippable blocks."
+    max_loss: float = Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        description="Points of quality that an exit of a front may lose on held-out calibration "
+        "inputs.",
+    )
+    rule: Literal["last-two", "last-four"] | None = Field(
+        default=None,
+        description="`last-two`: the study's own rule, the last two repeated blocks of the last "
+        "stage; `last-four`: the same rule taken further.",
     )
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -63,7 +80,7 @@ class EarlyExitOptions(Section):
     def _one_way(self) -> Self:
         if (self.from_ is None) != (self.to is None):
             raise ValueError("`from` and `to` come together: name both tensors.")
-        ways = [self.from_ is not None, self.save is not None, self.rule is not None]
+        ways = [self.from_ is not None, bool(self.save), self.rule is not None]
         if sum(ways) > 1:
             raise ValueError("Choose one of `from`/`to`, `save` and `rule`.")
         return self

@@ -3,9 +3,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tierwise.data.source import Dataset
+from tierwise.data.tensors import TensorSamples
 from tierwise.errors import DataError, ExitError, UserError
 from tierwise.graph.analysis import Graph
-from tierwise.operators.early_exit import EarlyExitOptions, early_exit
+from tierwise.operators.early_exit import EarlyExitOptions, Means, deepest_within, early_exit
 from tierwise.operators.early_exit.fidelity import divergence
 from tierwise.operators.early_exit.refit import outputs_of
 from tierwise.runtime.prepare import prepare
@@ -86,7 +88,8 @@ def test_compensation_brings_unseen_outputs_back_to_the_original(graph):
 def test_compensation_adds_no_node_and_no_mac(graph):
     calibration = inputs(32, seed=1)
     plain, refitted = (
-        early_exit(graph, calibration, EarlyExitOptions(compensate=on))[0] for on in (False, True)
+        early_exit(graph, calibration, EarlyExitOptions(save=(0.15,), compensate=on))[0]
+        for on in (False, True)
     )
     assert [n.name for n in refitted.graph.nodes] == [n.name for n in plain.graph.nodes]
     assert refitted.graph.macs == plain.graph.macs < graph.macs
@@ -118,7 +121,10 @@ def test_named_tensors_are_skipped_as_asked(graph):
 
 
 def test_the_same_seed_gives_the_same_weights(graph):
-    a, b = (early_exit(graph, inputs(32, seed=1), EarlyExitOptions(seed=5))[0] for _ in range(2))
+    a, b = (
+        early_exit(graph, inputs(32, seed=1), EarlyExitOptions(save=(0.15,), seed=5))[0]
+        for _ in range(2)
+    )
     for name, value in a.graph.model.graph.initializers.items():
         other = b.graph.model.graph.initializers[name]
         np.testing.assert_array_equal(value.const_value.numpy(), other.const_value.numpy())
@@ -147,3 +153,43 @@ def test_a_share_outside_zero_and_one_is_refused(share):
 
 def test_a_model_without_residual_blocks_has_no_early_exit():
     assert early_exit(prepare(residual_model(blocks=0)), inputs(32, seed=1)) == ()
+
+
+def test_the_front_is_by_measured_time_where_there_is_one(graph):
+    # Block 1 takes nearly all the time, so whoever wants to save some skips it.
+    cost = {node.name: (100.0 if node.name in {"a1", "c1"} else 1.0) for node in graph.nodes}
+    [exit_] = early_exit(
+        graph, inputs(32, seed=1), EarlyExitOptions(save=(0.3,), compensate=False), node_cost=cost
+    )
+    left = {node.name for node in exit_.graph.nodes}
+    assert "a1" not in left
+    assert "of the time of its kernels" in exit_.notes[1]
+
+
+@pytest.mark.parametrize("means", [(Means.STATISTICS,), (Means.RIDGE,)])
+def test_each_way_of_compensation_helps_alone(graph, means):
+    calibration, unseen = inputs(48, seed=1), inputs(40, seed=2)
+    plain, better = (
+        early_exit(graph, calibration, EarlyExitOptions(save=(0.3,), compensate=bool(m), means=m))[
+            0
+        ]
+        for m in ((), means)
+    )
+    assert mean_divergence(graph, better, unseen) < mean_divergence(graph, plain, unseen)
+
+
+def test_of_a_front_the_deepest_exit_within_the_budget_is_taken(graph):
+    front = early_exit(graph, inputs(32, seed=1), EarlyExitOptions(save=(0.15, 0.3, 0.6)))
+    feeds = inputs(24, seed=4)
+    arrays = {"x": np.concatenate([one["x"] for one in feeds])}
+    data = Dataset(
+        TensorSamples(arrays=arrays, dtypes={"x": "float32"}, unbatched=frozenset(),
+                      ids=tuple(map(str, range(24)))),
+        description="noise",
+    )  # fmt: skip
+    everything = deepest_within(front, graph, data, "any", 100)
+    assert everything.name == front[-1].name
+    assert everything.notes[0].startswith(f"{front[-1].name} of a front; points of ")
+    nothing = deepest_within(front, graph, data, "any", 0)
+    assert nothing.name == front[0].name
+    assert "Every exit of the front loses more than 0 points" in nothing.caveats[-1].evidence
