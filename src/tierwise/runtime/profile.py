@@ -46,15 +46,9 @@ def kernel_times(
         ModelError: the model cannot be executed.
         DataError: ``feeds`` do not fit it.
     """
-    with scratch_folder() as folder:
-        profiled = replace(options, profile_prefix=str(folder / "profile"))
-        with open_session(model, profiled) as session:
-            for _ in range(warm_up + runs):
-                session.run(feeds)
-            events = json.loads(session.end_profiling().read_text("utf-8"))
     durations_s: dict[str, list[float]] = defaultdict(list)
-    for name, duration_us in _outer_kernels(events):
-        durations_s[name].append(duration_us * 1e-6)
+    for event in _events(model, feeds, options, warm_up + runs):
+        durations_s[event["name"].removesuffix(_SUFFIX)].append(event["dur"] * 1e-6)
     return {
         name: median(times[warm_up * len(times) // (warm_up + runs) :])
         for name, times in durations_s.items()
@@ -89,8 +83,42 @@ def node_times(
     return dict(times_s)
 
 
-def _outer_kernels(events: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
-    """Name and microseconds of every kernel that doesn't run inside another one's time."""
+def operator_shares(
+    model: Path | bytes | ir.Model,
+    feeds: Mapping[str, np.ndarray],
+    options: SessionOptions = DEFAULT,
+    *,
+    runs: int = 10,
+) -> dict[str, float]:
+    """The share of the kernels' time that each operator takes, most first; they add up to 1.
+
+    Operators as they are executed: ``QLinearConv`` for a convolution between QuantizeLinear and
+    DequantizeLinear. Args and errors: see :func:`kernel_times`.
+    """
+    taken: dict[str, float] = defaultdict(float)
+    for event in _events(model, feeds, options, runs):
+        taken[str(event["args"].get("op_name", "?"))] += event["dur"]
+    total = sum(taken.values()) or 1.0
+    return {name: taken[name] / total for name in sorted(taken, key=lambda one: -taken[one])}
+
+
+def _events(
+    model: Path | bytes | ir.Model,
+    feeds: Mapping[str, np.ndarray],
+    options: SessionOptions,
+    runs: int,
+) -> list[dict[str, Any]]:
+    """The profiler's events of the outer kernels of ``runs`` inferences."""
+    with scratch_folder() as folder:
+        profiled = replace(options, profile_prefix=str(folder / "profile"))
+        with open_session(model, profiled) as session:
+            for _ in range(runs):
+                session.run(feeds)
+            return list(_outer_kernels(json.loads(session.end_profiling().read_text("utf-8"))))
+
+
+def _outer_kernels(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The event of every kernel that doesn't run inside another one's time."""
     kernels = [
         event for event in events if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)
     ]
@@ -99,4 +127,4 @@ def _outer_kernels(events: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
     for event in sorted(kernels, key=lambda event: (event["ts"], -event["dur"])):
         if event["ts"] >= end_us or event["ts"] + event["dur"] > end_us:
             end_us = max(end_us, event["ts"] + event["dur"])
-            yield event["name"].removesuffix(_SUFFIX), event["dur"]
+            yield event

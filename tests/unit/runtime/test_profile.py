@@ -5,7 +5,7 @@ import onnx
 import onnx_ir as ir
 
 from tierwise.runtime.prepare import prepare
-from tierwise.runtime.profile import kernel_times, node_times
+from tierwise.runtime.profile import kernel_times, node_times, operator_shares
 from tierwise.runtime.session import SessionOptions
 from tierwise.testing.subjects import residual_classifier
 
@@ -39,3 +39,11 @@ def test_the_time_of_fused_kernels_is_told_by_the_nodes_of_the_graph():
     # With every optimisation on, convolutions are fused with what follows them, and all are found.
     assert len(times) >= 5
     assert all(seconds > 0 for seconds in times.values())
+
+
+def test_the_operators_shares_of_the_time_add_up_and_the_largest_comes_first():
+    subject = residual_classifier(channels=8, blocks=2, size=16, count=2)
+    shares = operator_shares(subject.graph.model, subject.calibration.feeds(0), runs=5)
+    assert "Conv" in shares
+    assert abs(sum(shares.values()) - 1) < 1e-9
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)

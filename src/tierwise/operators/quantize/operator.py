@@ -207,7 +207,7 @@ def _fp32(search: Search, fastest: Candidate | None, name: str) -> QuantizedVari
         why = (
             f"the fastest of {len(timed)} recipes ({fastest.recipe.name}) takes "
             f"{_in_places(fastest.ratios)} the time of fp32; "
-            + why_slow(search.graph, fastest.model, _instructions(search.meters))
+            + why_slow(search.graph, fastest.model, _instructions(search.meters), search.feeds[0])
         )
     else:
         kind = WarningKind.QUALITY_GUARD
