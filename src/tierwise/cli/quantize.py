@@ -125,7 +125,8 @@ def _print(variant: QuantizedVariant, out: Path, fp32_bytes: int) -> None:
                 style="bold green" if attempt.outcome == "chosen" else None,
             )
         terminal.out.print(table)
-    for note in variant.notes:
+    evidence = " ".join(caveat.evidence.lower() for caveat in variant.caveats)
+    for note in (one for one in variant.notes if one.lower() not in evidence):
         terminal.out.print(f"- {note}", markup=False)
     for caveat in variant.caveats:
         terminal.out.print(f"Note: {caveat.evidence} {caveat.advice}", markup=False)
