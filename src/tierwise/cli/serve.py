@@ -9,10 +9,12 @@ from cyclopts import Parameter
 
 from tierwise.cli.terminal import terminal
 from tierwise.errors import UserError
+from tierwise.runtime.session import DEFAULT
 from tierwise.serving.agent import AgentOptions, parse_listen, serve
 from tierwise.serving.limits import DEFAULT_LIMITS
 from tierwise.serving.logs import log_as_json
 from tierwise.serving.security import client_tls, read_token, server_tls
+from tierwise.serving.warm_sessions import own_limit_bytes
 from tierwise.units import parse_size_bytes
 
 
@@ -24,6 +26,8 @@ def command(
     model: Annotated[list[str], Parameter(negative=())] | None = None,
     stage: Annotated[list[Path], Parameter(negative=())] | None = None,
     threads: int = 1,
+    provider: Annotated[list[str], Parameter(negative=())] | None = None,
+    memory: str | None = None,
     concurrency: int = 1,
     workers: int = 8,
     queue: int = DEFAULT_LIMITS.queue_size,
@@ -54,6 +58,10 @@ def command(
         model: NAME=FILE.onnx of a whole model; may be given several times.
         stage: File of a stage, as `tierwise deploy` writes it; may be given several times.
         threads: Intra-op threads of a session.
+        provider: Execution provider of whole models, such as CUDAExecutionProvider; given several
+            times, the preferred one first. A stage names its own.
+        memory: Close idle models to stay within this size (`512MiB`), or within this process's
+            control group (`auto`); they are opened again when asked for. Default: keep all open.
         concurrency: Inferences that run at once; more wait in the queue.
         workers: Requests worked on at once, those that wait for the next tier included.
         queue: Requests that may wait; more are answered 503 with Retry-After.
@@ -82,15 +90,7 @@ def command(
         max_model_bytes=parse_size_bytes(max_model),
         max_body_bytes=parse_size_bytes(max_body),
     )
-    if (tls_cert is None) != (tls_key is None) or (tls_client_ca and not tls_cert):
-        raise UserError(
-            "TLS needs a certificate and its key.", hint="Give both --tls-cert and --tls-key."
-        )
-    if (next_cert is None) != (next_key is None):
-        raise UserError(
-            "A certificate for the next tiers needs its key.",
-            hint="Give both --next-cert and --next-key.",
-        )
+    _check_pairs(tls_cert, tls_key, tls_client_ca, next_cert, next_key)
     next_tls = client_tls(next_ca, next_cert, next_key) if next_ca or next_cert else None
     tls = server_tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
     logging.getLogger("tierwise").debug("limits: %s", limits)
@@ -110,6 +110,8 @@ def command(
             next_tls=next_tls,
             grpc=None if grpc is None else parse_listen(grpc, flag="--grpc"),
             grpc_tls=(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
+            providers=tuple(provider or DEFAULT.providers),
+            memory_bytes=None if memory is None else _memory_bytes(memory),
             allow_custom_operators=allow_custom_operators,
             limits=limits,
         )
@@ -121,3 +123,34 @@ def _parse_model(text: str) -> tuple[str, Path]:
     if not separator or not name or not file:
         raise UserError(f"--model {text!r} names no file.", hint="Write --model NAME=FILE.onnx.")
     return name, Path(file)
+
+
+def _check_pairs(
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    next_cert: Path | None,
+    next_key: Path | None,
+) -> None:
+    """A certificate is of no use without its key."""
+    if (tls_cert is None) != (tls_key is None) or (tls_client_ca and not tls_cert):
+        raise UserError(
+            "TLS needs a certificate and its key.", hint="Give both --tls-cert and --tls-key."
+        )
+    if (next_cert is None) != (next_key is None):
+        raise UserError(
+            "A certificate for the next tiers needs its key.",
+            hint="Give both --next-cert and --next-key.",
+        )
+
+
+def _memory_bytes(text: str) -> int:
+    if text != "auto":
+        return parse_size_bytes(text)
+    found = own_limit_bytes()
+    if found is None:
+        raise UserError(
+            "--memory auto: no control group limits this process's memory.",
+            hint="Write a size, such as --memory 512MiB.",
+        )
+    return found

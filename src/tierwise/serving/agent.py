@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tierwise.errors import EnvironmentFault, MissingExtra, UserError
+from tierwise.runtime.session import DEFAULT
 from tierwise.serving.application import AgentApplication
 from tierwise.serving.artifacts import ArtifactCache, sha256_of
 from tierwise.serving.faults import Refusal
@@ -58,6 +59,9 @@ class AgentOptions:
         tls: For the server side.
         next_tls: For connections to the next tiers.
         drain_s: How long requests under way may take after SIGTERM.
+        providers: Execution providers of whole models, the preferred one first; a stage has its
+            own.
+        memory_bytes: Idle sessions are closed to stay within it; ``None``: never.
         allow_custom_operators: Leave it to ONNX Runtime to refuse unknown operators.
         limits: What is accepted.
     """
@@ -77,6 +81,8 @@ class AgentOptions:
     tls: ssl.SSLContext | None = None
     next_tls: ssl.SSLContext | None = None
     drain_s: float = 30.0
+    providers: tuple[str, ...] = DEFAULT.providers
+    memory_bytes: int | None = None
     allow_custom_operators: bool = False
     limits: Limits = DEFAULT_LIMITS
 
@@ -120,10 +126,11 @@ def _application(options: AgentOptions) -> AgentApplication:
         threads=options.threads,
         allow_custom_operators=options.allow_custom_operators,
         tls=options.next_tls,
+        memory_bytes=options.memory_bytes,
     )
     for name, path in options.models.items():
         try:
-            repository.load_file(name, path)
+            repository.load_file(name, path, options.providers)
         except Refusal as refusal:
             raise UserError(refusal.message) from refusal
         except OSError as error:

@@ -104,6 +104,7 @@ class AgentApplication:
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
             "pending_requests": ("Requests that wait or run.", lambda: self._workers.pending),
             "loaded_models": ("Models that are loaded.", lambda: len(repository.models)),
+            "open_sessions": ("Sessions that are open.", lambda: repository.sessions.open_count),
         }
         self._metrics = Metrics(AgentCollector(tier, lambda: repository.models, gauges))
         self._routes = self._build_routes()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tierwise.errors import TierwiseError
-from tierwise.runtime.session import Session, open_session
+from tierwise.runtime.session import open_session
 from tierwise.serving.boundary import decode_boundary, encode_boundary
 from tierwise.serving.codec import InferRequest, InferResponse, WireTensor
 from tierwise.serving.datatypes import datatype_of
@@ -157,12 +157,21 @@ def _check(tensors: Mapping[str, np.ndarray], meta: TensorMetadata) -> np.ndarra
 
 def _run(model: ServedModel, feeds: dict[str, np.ndarray], job: Job) -> dict[str, np.ndarray]:
     start = time.perf_counter()
-    session: Session | None = model.session
+    warm = model.warm
     try:
-        if session is None:
+        if warm is None:
             session = open_session(model.path, model.options)
             job.hop.session_s = time.perf_counter() - start
-        outputs = session.run(feeds, job.stop)
+            outputs = session.run(feeds, job.stop)
+        else:
+            opened = warm.session is not None
+            session = warm.take()
+            if not opened:
+                job.hop.session_s = time.perf_counter() - start
+            try:
+                outputs = session.run(feeds, job.stop)
+            finally:
+                warm.give_back()
     except TierwiseError as error:
         job.check()
         raise BadRequest(f"Model {model.spec.name!r} did not run: {error}") from error

@@ -41,6 +41,11 @@ class AgentCollector(Collector):
         received = CounterMetricFamily(
             "tierwise_received_bytes", "Bytes of answered requests.", labels=labels
         )
+        sessions = CounterMetricFamily(
+            "tierwise_session_changes",
+            "Idle sessions closed because memory was short, and opened again when asked for.",
+            labels=[*labels, "change"],
+        )
         for name, model in self._models().items():
             statistics = model.statistics
             where = [self._tier, name]
@@ -50,7 +55,9 @@ class AgentCollector(Collector):
                 seconds.add_metric([*where, part], total_s)
             seconds.add_metric([*where, "next_hop"], statistics.next_s)
             received.add_metric(where, statistics.received_bytes)
-        yield from (requests, seconds, received)
+            sessions.add_metric([*where, "closed"], statistics.unloaded)
+            sessions.add_metric([*where, "reopened"], statistics.reloaded)
+        yield from (requests, seconds, received, sessions)
         for name, (text, value) in self._gauges.items():
             gauge = GaugeMetricFamily(f"tierwise_{name}", text, labels=["tier"])
             gauge.add_metric([self._tier], value())

@@ -14,7 +14,7 @@ from tierwise.data.postprocess import Postprocess
 from tierwise.data.preprocess import Preprocess
 from tierwise.errors import TierwiseError
 from tierwise.operators.encoding import Encoding
-from tierwise.runtime.session import Session, SessionOptions, open_session
+from tierwise.runtime.session import DEFAULT, Session, SessionOptions
 from tierwise.serving.admission import check_model_file
 from tierwise.serving.artifacts import ArtifactCache, sha256_of
 from tierwise.serving.boundary import parse_encodings
@@ -23,6 +23,7 @@ from tierwise.serving.faults import BadRequest, NotFound
 from tierwise.serving.next_hop import NextServer
 from tierwise.serving.stage import NAME_PATTERN, NextHop, StageSpec
 from tierwise.serving.statistics import ModelStatistics
+from tierwise.serving.warm_sessions import WarmSession, WarmSessions
 
 VERSION = "1"
 IMAGE = "image"
@@ -49,7 +50,7 @@ class ServedModel:
         spec: What was asked for.
         path: Its ONNX file.
         options: How its session is opened.
-        session: The warm session; ``None`` with ``session: per-request``.
+        warm: The warm session; ``None`` with ``session: per-request``.
         segment_inputs: What the segment itself takes.
         inputs: What a request carries: the encoded image where this stage pre-processes.
         outputs: What the segment gives.
@@ -60,7 +61,7 @@ class ServedModel:
     spec: StageSpec
     path: Path
     options: SessionOptions
-    session: Session | None
+    warm: WarmSession | None
     segment_inputs: tuple[TensorMetadata, ...]
     outputs: tuple[TensorMetadata, ...]
     preprocess: Preprocess | None
@@ -119,8 +120,18 @@ class Repository:
         threads: int,
         allow_custom_operators: bool = False,
         tls: ssl.SSLContext | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
-        """Load from ``cache``; ``threads`` is the most that a session may use."""
+        """Load from ``cache``.
+
+        Args:
+            cache: Where artefacts are.
+            threads: The most that a session may use.
+            allow_custom_operators: Leave it to ONNX Runtime to refuse unknown operators.
+            tls: For connections to next hops.
+            memory_bytes: Idle sessions are closed to stay within it; ``None``: never.
+        """
+        self.sessions = WarmSessions(memory_bytes)
         self.cache = cache
         self._threads = threads
         self._allow_custom = allow_custom_operators
@@ -150,7 +161,9 @@ class Repository:
         """
         return self._serve(spec, self.cache.path(spec.artifact))
 
-    def load_file(self, name: str, path: Path) -> ServedModel:
+    def load_file(
+        self, name: str, path: Path, providers: tuple[str, ...] = DEFAULT.providers
+    ) -> ServedModel:
         """Serve a whole model from a file of this machine.
 
         Raises:
@@ -161,7 +174,8 @@ class Repository:
                 f"{name!r:.200} cannot be a model's name: letters, digits and _ . @ + = % ~ - "
                 "only, no leading dot, no '..'."
             )
-        spec = StageSpec(name=name, artifact=sha256_of(path), threads=self._threads)
+        artifact = sha256_of(path)
+        spec = StageSpec(name=name, artifact=artifact, threads=self._threads, providers=providers)
         return self._serve(spec, path)
 
     def unload(self, name: str) -> None:
@@ -170,8 +184,7 @@ class Repository:
             model = self._models.pop(name, None)
         if model is None:
             raise NotFound(f"There is no model {name!r:.200}.")
-        if model.next is not None:
-            model.next.close()
+        self._release(model)
 
     def close(self) -> None:
         """Forget all of them."""
@@ -181,7 +194,9 @@ class Repository:
     def _serve(self, spec: StageSpec, path: Path) -> ServedModel:
         if not NAME_PATTERN.match(spec.name):
             raise BadRequest(f"{spec.name!r:.200} cannot be a model's name.")
-        preprocess, encodings = _preprocess(spec), parse_encodings(spec.encodings)
+        # Before anything is opened: a stage that cannot be used costs nothing.
+        _preprocess(spec)
+        parse_encodings(spec.encodings)
         _check_next(spec)
         options = SessionOptions(
             threads=min(spec.threads, self._threads),
@@ -192,33 +207,55 @@ class Repository:
             path, max_bytes=self.cache.max_bytes, allow_custom_operators=self._allow_custom
         )
         try:
-            session = open_session(path, options)
+            warm = self.sessions.open(path, options)
+            session = warm.take()
         except TierwiseError as error:
             raise BadRequest(f"Model {spec.name!r} cannot be loaded: {error}") from error
+        try:
+            model = self._describe(spec, path, warm, session)
+        except BaseException:
+            self.sessions.forget(warm)
+            raise
+        finally:
+            warm.give_back()
+        if model.warm is None:
+            self.sessions.forget(warm)
+        with self._lock:
+            replaced = self._models.get(spec.name)
+            self._models[spec.name] = model
+        if replaced is not None:
+            self._release(replaced)
+        return model
+
+    def _describe(
+        self, spec: StageSpec, path: Path, warm: WarmSession, session: Session
+    ) -> ServedModel:
         segment_inputs = tuple(_metadata(value) for value in session.inputs)
+        preprocess = _preprocess(spec)
         if preprocess is not None and len(segment_inputs) != 1:
             raise BadRequest(
                 f"Stage {spec.name!r} pre-processes an image, but its segment has "
                 f"{len(segment_inputs)} inputs; it must have one."
             )
-        model = ServedModel(
+        return ServedModel(
             spec=spec,
             path=path,
-            options=options,
-            session=session if spec.session == "warm" else None,
+            options=warm.options,
+            warm=warm if spec.session == "warm" else None,
             segment_inputs=segment_inputs,
             outputs=tuple(_metadata(value) for value in session.outputs),
             preprocess=preprocess,
             postprocess=Postprocess(spec.postprocess),
-            encodings=encodings,
+            encodings=parse_encodings(spec.encodings),
             next=None if spec.next is None else self._connect(spec.next),
+            statistics=warm.statistics,
         )
-        with self._lock:
-            replaced = self._models.get(spec.name)
-            self._models[spec.name] = model
-        if replaced is not None and replaced.next is not None:
-            replaced.next.close()
-        return model
+
+    def _release(self, model: ServedModel) -> None:
+        if model.warm is not None:
+            self.sessions.forget(model.warm)
+        if model.next is not None:
+            model.next.close()
 
     def _connect(self, hop: NextHop) -> NextServer:
         try:

@@ -23,6 +23,8 @@ class ModelStatistics:
         self.sums_s = dict.fromkeys(_PARTS, 0.0)
         self.next_s = 0.0
         self.last_ms = 0
+        self.unloaded = 0
+        self.reloaded = 0
 
     def add(self, hop: Hop) -> None:
         """Count a request that was answered."""

@@ -25,8 +25,8 @@ class Hop:
             ``None``: this server gives no timing.
         received_bytes: Size of the request, headers included.
         sent_bytes: Size of the request to the next hop, headers included; 0 on the last.
-        session_s: Opening the session for this request alone (``session: per-request``); part
-            of ``compute_s``.
+        session_s: Opening the session for this request alone (``session: per-request``), or
+            again because it was closed when memory was short; part of ``compute_s``.
     """
 
     tier: str

@@ -1,5 +1,7 @@
 import io
 import json
+import subprocess
+import sys
 import urllib.request
 
 import numpy as np
@@ -179,3 +181,32 @@ def test_an_encoding_that_the_next_server_cannot_decode_is_refused(edge, head_mo
         )  # fmt: skip
         with pytest.raises(TierFault, match="'fp16', but the next hop is no Tierwise agent"):
             client.load(stage)
+
+
+def test_an_idle_model_is_closed_when_memory_is_short_and_opened_again(start_agent, head_model):
+    agent = start_agent(
+        "--model", f"first={head_model}", "--model", f"second={head_model}", "--memory", "1MiB"
+    )
+    x = {"x": np.ones((1, 3, 2, 2), np.float32)}
+    with agent.client() as client:
+        for name in ("first", "second", "first"):
+            reply = client.infer(name, x)
+            np.testing.assert_array_equal(reply.outputs["mid"], 3)
+            assert 0 < reply.hops[0].session_s <= reply.hops[0].compute_s
+        assert client.infer("first", x).hops[0].session_s == 0
+    with urllib.request.urlopen(f"{agent.url}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    assert 'session_changes_total{change="reopened",model="first",tier="edge"} 2.0' in text
+    assert 'tierwise_open_sessions{tier="edge"} 1.0' in text
+
+
+def test_a_provider_that_is_not_there_is_named(head_model, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tierwise", "serve", "--listen", "127.0.0.1:0", "--cache",
+         str(tmp_path), "--model", f"m={head_model}", "--provider", "NoSuchExecutionProvider"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 2
+    assert "has no NoSuchExecutionProvider" in said
+    assert "CPUExecutionProvider" in said
