@@ -10,19 +10,35 @@ import os
 import select
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tierwise.tiers.emulated.channel import Channel
 from tierwise.tiers.emulated.linux import die_with_parent
 
+_LOWEST = "19"  # as a nice value
+
 
 def run(control: Channel, cores: Sequence[int]) -> None:
     """Keep ``cores`` awake until ``control`` is closed."""
+    _yield_to_other_sessions()
     spinners = [_spin(core) for core in cores]
     select.select([control], [], [])
     for pid in spinners:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def _yield_to_other_sessions() -> None:
+    """Make idle priority hold against agents, each of which is a session of its own.
+
+    Where the kernel groups processes by session (man 7 sched, autogroup), priorities count within
+    a group only, and the groups share a core evenly: the spinners need one of their own, of the
+    lowest weight.
+    """
+    os.setsid()
+    with suppress(OSError):  # no such grouping here
+        Path("/proc/self/autogroup").write_text(_LOWEST, "ascii")
 
 
 def _spin(core: int) -> int:
