@@ -1,6 +1,7 @@
 """Cut a model into segments that run on different tiers, with a manifest to chain them."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,13 +19,18 @@ from tierwise.data.source import Dataset
 from tierwise.errors import UserError
 from tierwise.graph.analysis import Graph
 from tierwise.graph.cuts import Cut, find_cut
-from tierwise.operators.choose_encodings import EncodingTrial, choose_encodings
-from tierwise.operators.encoding import FP16, Encoding, Kind
+from tierwise.operators.choose_encodings import Crossing, EncodingTrial, choose_encodings
+from tierwise.operators.encoding import FP16, Encoding, EncodingCost, Kind
 from tierwise.operators.manifest import write_partition
 from tierwise.operators.partition import Partition, partition
 from tierwise.quality.task import Task
+from tierwise.recommend.requirement import Requirement
 from tierwise.runtime.prepare import prepare
 from tierwise.runtime.session import open_session
+from tierwise.study.best_partition import BestPartition, best_partition
+from tierwise.study.parse import read_study_file
+from tierwise.study.subject import open_subject
+from tierwise.tiers.topology import NetworkCondition
 from tierwise.units import format_bytes, format_duration, parse_bandwidth_bit_per_s
 
 
@@ -32,10 +38,13 @@ def command(
     model: Path,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    tiers: int = 2,
+    tiers: int | None = None,
     cut: list[str] | None = None,
     at: str | None = None,
-    encode: Literal["none", "fp16", "zlib", "auto"] = "none",
+    best: Path | None = None,
+    when: str | None = None,
+    private: str | None = None,
+    encode: Literal["none", "fp16", "zstd", "auto"] = "none",
     bandwidth: list[str] | None = None,
     calibration: Path | None = None,
     images: ImageOptions = NO_IMAGE_OPTIONS,
@@ -53,10 +62,15 @@ def command(
     Args:
         model: An ONNX file.
         out: Folder to write to. Segments of an earlier partition in it are replaced.
-        tiers: How many segments.
+        tiers: How many segments (2); with `--best` the most.
         cut: Where: an id of `tierwise inspect MODEL --cuts`, or tensor names with commas. Once
             for each boundary, in the order of the data.
         at: Instead: the share of the work before each cut, such as 0.5, or 0.3,0.7 for three.
+        best: Instead: a study file, on whose tiers and links the model shall be fastest. How
+            tensors cross is chosen with the cuts; the model runs in one piece where that is best.
+        when: For `--best`: under which of the study's networks, such as edge-cloud=10Mbit.
+        private: For `--best`: `raw-input` never leaves the first tier, or nothing that this node
+            or tensor had no part in; instead of the study's `private`.
         encode: How floating-point tensors cross: as they are, in half precision, compressed
             without loss, or `auto`: the fastest within the quality budget for `--bandwidth`.
         bandwidth: For `auto`: of the link at each boundary, such as 10Mbit; one for all, or one
@@ -68,6 +82,15 @@ def command(
         seed: For `auto`: draws which inputs fit scales and which judge.
         json: Print the manifest's path and what was tried as JSON on standard output.
     """
+    if best is not None:
+        given = {"--cut": cut, "--at": at, "--bandwidth": bandwidth, "--calibration": calibration}
+        if clash := [flag for flag, value in given.items() if value is not None]:
+            raise UserError(
+                f"{clash[0]} and --best: cuts, links and data come from the study file.",
+                hint=f"Leave out {clash[0]}, or --best.",
+            )
+        _best(model, best, out, tiers=tiers, when=when, private=private, json=json)
+        return
     if encode == "auto" and (calibration is None or not bandwidth):
         raise UserError(
             "--encode auto needs to know the data and the link.",
@@ -79,13 +102,13 @@ def command(
             inputs = session.inputs
         data = open_calibration(calibration, inputs, images)
     graph = prepare(model, None if data is None else data.feeds(0), progress=terminal)
-    cuts = _cuts(graph, tiers, cut, at)
+    cuts = _cuts(graph, 2 if tiers is None else tiers, cut, at)
     parts = partition(graph, cuts)
     trials: tuple[EncodingTrial, ...] = ()
     if encode == "auto":
         assert data is not None
         choice = choose_encodings(
-            parts, data, _bandwidths(bandwidth or [], len(cuts)), task=task or task_of(data),
+            parts, data, _crossing(bandwidth or [], len(cuts)), task=task or task_of(data),
             max_loss=max_loss, seed=seed, progress=terminal,
         )  # fmt: skip
         parts, trials = choice.partition, choice.trials
@@ -100,6 +123,84 @@ def command(
     _print(parts, trials, path)
 
 
+def _best(
+    model: Path,
+    study_path: Path,
+    out: Path,
+    *,
+    tiers: int | None,
+    when: str | None,
+    private: str | None,
+    json: bool,
+) -> None:
+    """Segments for the study's tiers, where the model is predicted to be fastest."""
+    study = read_study_file(study_path)
+    topology = study.topology()
+    condition = _condition(study.conditions(topology), when)
+    if tiers is not None and not 1 <= tiers <= len(topology.names):
+        raise UserError(
+            f"--tiers {tiers}: the study has {len(topology.names)} tiers.",
+            hint="Give the most tiers that may run a part, or leave it out.",
+        )
+    options = study.operators.partition
+    if private is not None:
+        options = options.model_copy(update={"private": private})
+    asked = study.model_copy(update={"model": str(model.absolute())})
+    subject = open_subject(asked, study_path.parent, terminal)
+    with terminal.task("Placing", None):
+        found = best_partition(
+            subject.graph, topology, condition, options,
+            calibration=subject.calibration, evaluation=subject.evaluation,
+            task=study.task, seed=study.measure.seed, most_tiers=tiers,
+        )  # fmt: skip
+    encodings = [
+        {name: Encoding.parse(text) for name, text in crossing} for crossing in found.encodings
+    ]
+    parts = partition(subject.graph, found.cuts, encodings)
+    path = write_partition(parts, out, found.tiers)
+    if json:
+        terminal.json(
+            {
+                "manifest": str(path),
+                "tiers": list(found.tiers),
+                "cuts": [cut.id for cut in found.cuts],
+                "encodings": [dict(crossing) for crossing in found.encodings],
+                "condition": condition.id,
+                "latency_s": found.latency_s,
+                "bound_s": found.bound_s,
+                "proven_optimal": found.proven_optimal,
+                "resolution_s": found.resolution_s,
+            }
+        )
+        return
+    _print(parts, (), path, found.tiers)
+    terminal.out.print(_how_good(found, condition))
+
+
+def _condition(conditions: tuple[NetworkCondition, ...], when: str | None) -> NetworkCondition:
+    chosen = Requirement.parse(when=when).choose(conditions)
+    if len(chosen) > 1:
+        listed = "; or ".join(condition.id for condition in chosen)
+        raise UserError(
+            f"The study has {len(chosen)} networks, and the best partition depends on which: "
+            f"{listed}.",
+            hint="Say which: --when LINK=RATE.",
+        )
+    return chosen[0]
+
+
+def _how_good(found: BestPartition, condition: NetworkCondition) -> str:
+    under = f" ({condition.id})" if condition.id else ""
+    predicted = f"Predicted latency {format_duration(found.latency_s)}{under}; "
+    if found.proven_optimal:
+        return predicted + (
+            f"proven optimal for these costs (rounded to {format_duration(found.resolution_s)})."
+        )
+    return predicted + (
+        f"not proven optimal: no placement is predicted below {format_duration(found.bound_s)}."
+    )
+
+
 def _cuts(graph: Graph, tiers: int, names: list[str] | None, at: str | None) -> tuple[Cut, ...]:
     if tiers < 2:
         raise UserError(
@@ -108,7 +209,8 @@ def _cuts(graph: Graph, tiers: int, names: list[str] | None, at: str | None) -> 
     if (names is None) == (at is None):
         raise UserError(
             "Where to cut must be said once.",
-            hint="Give --cut ID (`tierwise inspect MODEL --cuts` lists them), or --at 0.5.",
+            hint="Give --cut ID (`tierwise inspect MODEL --cuts` lists them), --at 0.5, or "
+            "--best study.yaml.",
         )
     specs = names if names is not None else [part.strip() for part in str(at).split(",")]
     if len(specs) != tiers - 1:
@@ -119,22 +221,23 @@ def _cuts(graph: Graph, tiers: int, names: list[str] | None, at: str | None) -> 
     return tuple(find_cut(graph, spec) for spec in specs)
 
 
-def _bandwidths(texts: list[str], boundaries: int) -> list[float | None]:
+def _crossing(texts: list[str], boundaries: int) -> list[Crossing]:
     rates: list[float | None] = [
         None if text == "unlimited" else parse_bandwidth_bit_per_s(text) for text in texts
     ]
-    return rates * boundaries if len(rates) == 1 else rates
+    every = rates * boundaries if len(rates) == 1 else rates
+    return [partial(EncodingCost.crossing_s, bandwidth_bit_per_s=rate) for rate in every]
 
 
-def _encoded(parts: Partition, encode: Literal["fp16", "zlib"]) -> Partition:
+def _encoded(parts: Partition, encode: Literal["fp16", "zstd"]) -> Partition:
     """The same encoding for every tensor that it is for."""
     packed = Encoding(Kind.NONE, compressed=True)
     return parts.encoded(
         [
             {
-                tensor.name: packed if encode == "zlib" else FP16
+                tensor.name: packed if encode == "zstd" else FP16
                 for tensor in boundary.cut.tensors
-                if encode == "zlib" or tensor.dtype in {"float32", "float64"}
+                if encode == "zstd" or tensor.dtype in {"float32", "float64"}
             }
             for boundary in parts.boundaries
         ]
@@ -156,18 +259,26 @@ def _trial(trial: EncodingTrial) -> dict[str, object]:
     }
 
 
-def _print(parts: Partition, trials: Sequence[EncodingTrial], path: Path) -> None:
+def _print(
+    parts: Partition, trials: Sequence[EncodingTrial], path: Path, tiers: Sequence[str] = ()
+) -> None:
     table = Table(box=None, pad_edge=False)
-    for column, justify in (("Segment", "left"), ("MACs", "right"), ("Gives", "left")):
-        table.add_column(column, justify="right" if justify == "right" else "left")
+    table.add_column("Segment")
+    if tiers:
+        table.add_column("Tier")
+    table.add_column("MACs", justify="right")
+    table.add_column("Gives")
     total = max(1, parts.graph.macs)
     for index, segment in enumerate(parts.segments):
+        crossing = parts.boundaries[index].encodings if index < len(parts.boundaries) else {}
         given = ", ".join(
             f"{info.name} {info.dtype} {'x'.join(map(str, info.shape))} "
             f"({format_bytes(info.bytes)})"
+            + (f" as {crossing[info.name].name}" if tiers and info.name in crossing else "")
             for info in segment.outputs
         )
-        table.add_row(f"segment-{index}.onnx", f"{segment.macs / total:.1%}", given)
+        where = [tiers[index]] if tiers else []
+        table.add_row(f"segment-{index}.onnx", *where, f"{segment.macs / total:.1%}", given)
     terminal.out.print(table)
     if trials:
         terminal.out.print(_trials_table(trials))

@@ -134,6 +134,7 @@ def make_bundle(
             artifact=segment.stem,
             preprocess=dict(preprocess) if preprocess and position == 0 else None,
             postprocess=post.value if position == last else Postprocess.NONE.value,
+            encodings={name: str(one) for name, one in strategy.encodings_at(position).items()},
             next=following[position],
             threads=tier.threads,
         )

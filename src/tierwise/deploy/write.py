@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +160,26 @@ def _readme(bundle: Bundle, to: str) -> str:
         n=latency.n,
         condition=bundle.assessment.trial.condition.id or "no links",
         tiers="\n".join(tiers),
+        crossing=_crossing(bundle),
         start=_start(bundle, to),
         model=bundle.tiers[0].stage.name,
         port=PORT,
+    )
+
+
+def _crossing(bundle: Bundle) -> str:
+    """How tensors cross between tiers, where it is not as they are."""
+    lines = [
+        f"- from {near.tier.name} to {far.tier.name}: `{name}` as `{encoding}`\n"
+        for near, far in pairwise(bundle.tiers)
+        for name, encoding in near.stage.encodings.items()
+    ]
+    if not lines:
+        return ""
+    return (
+        "Tensors that cross encoded (in each `stage.json`; Tierwise's agents decode them):\n\n"
+        + "".join(lines)
+        + "\n"
     )
 
 
@@ -194,8 +212,8 @@ Measured: {median} at the median of {n} requests, with {condition}.
 |---|---|---|---|---|
 {tiers}
 
-CPUs and threads are those of the measurement; memory is the measured peak and a quarter. The
-segments are the very files that were measured: `sha256sum -c SHA256SUMS`.
+{crossing}CPUs and threads are those of the measurement; memory is the measured peak and a
+quarter. The segments are the very files that were measured: `sha256sum -c SHA256SUMS`.
 
 ## Start
 

@@ -39,6 +39,8 @@ class Cut:
         wire_bytes: Size of all of them, for one request, unencoded.
         head_macs: Multiply-accumulates before the cut.
         tail_macs: Multiply-accumulates behind it.
+        behind: Name of the last node of the head in canonical order; ``""`` for a cut that is not
+            listed.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Cut:
     wire_bytes: int
     head_macs: int
     tail_macs: int
+    behind: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,6 +82,7 @@ def list_cuts(graph: Graph) -> tuple[Cut, ...]:
                 wire_bytes=sum(tensor.bytes for tensor in tensors),
                 head_macs=done[position],
                 tail_macs=done[-1] - done[position],
+                behind=name_of(graph.data_nodes[position]),
             )
         )
     return tuple(cuts)

@@ -1,6 +1,6 @@
 """Which encoding each tensor of a partition crosses in: the fastest within the quality budget."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,9 +18,13 @@ from tierwise.operators.encoding import (
 from tierwise.operators.held_out import check_max_loss, hold_out
 from tierwise.operators.partition import Chain, Partition
 from tierwise.progress import SILENT, Progress
-from tierwise.quality.evaluate import evaluate, refer
+from tierwise.quality.evaluate import Reference, evaluate, refer
 from tierwise.quality.task import Task
 
+Crossing = Callable[[EncodingCost], float]
+"""Seconds in which a tensor of such a cost crosses a boundary."""
+Losses = dict[frozenset[tuple[str, Encoding]], float]
+"""Points lost by sets of tensors and their encodings, of one model on one set of inputs."""
 # heuristic: sizes and times of one tensor scatter by some percent between inputs.
 _COST_INPUTS = 16
 
@@ -67,14 +71,18 @@ class EncodingChoice:
 def choose_encodings(
     parts: Partition,
     calibration: Dataset,
-    bandwidths_bit_per_s: Sequence[float | None],
+    crossing: Sequence[Crossing],
     *,
     task: Task = "any",
     max_loss: float = 1.0,
     seed: int = 0,
+    lossy: bool = True,
+    worth_s: float = 0.0,
+    reference: Callable[[], Reference] | None = None,
+    losses: Losses | None = None,
     progress: Progress = SILENT,
 ) -> EncodingChoice:
-    """Choose the encoding of every crossing tensor for links of these bandwidths.
+    """Choose the encoding of every crossing tensor for the links that they cross.
 
     For each tensor the candidates are tried in the order of their time to cross (encoding,
     sending and decoding, measured here); the first that alone loses at most ``max_loss`` is
@@ -84,14 +92,18 @@ def choose_encodings(
     Args:
         parts: The segments.
         calibration: Scales come from one part of it, quality from the other.
-        bandwidths_bit_per_s: Of the link at each boundary; ``None``: unlimited.
+        crossing: For each boundary, the time in which a tensor crosses that costs so much.
         task: What the outputs mean.
         max_loss: Points of quality that all encodings together may lose.
         seed: Draws which inputs fit and which judge.
+        lossy: Whether encodings that change values are tried at all.
+        worth_s: What an encoding that changes values must at least save over one that does not.
+        reference: Gives the whole model's answers on the judging inputs, if somebody has them.
+        losses: What is known of this model, data and seed already; what is judged is added.
         progress: Told of every quality evaluation.
 
     Raises:
-        DataError: no calibration inputs, or not one bandwidth for each boundary.
+        DataError: no calibration inputs, or not one of ``crossing`` for each boundary.
     """
     if len(calibration) == 0:
         raise DataError(
@@ -99,18 +111,21 @@ def choose_encodings(
             hint="Give some: --calibration DIR, or --encode none.",
         )
     check_max_loss(max_loss)
-    if len(bandwidths_bit_per_s) != len(parts.boundaries):
+    if len(crossing) != len(parts.boundaries):
         raise DataError(
-            f"{len(bandwidths_bit_per_s)} bandwidths for {len(parts.boundaries)} boundaries; one "
+            f"{len(crossing)} bandwidths for {len(parts.boundaries)} boundaries; one "
             "for each is required.",
             hint="Repeat --bandwidth for each cut, in their order.",
         )
     fit, held_out = hold_out(calibration, seed)
     chain = Chain(parts)
     try:
-        return _Choice(chain, parts, held_out, task=task, max_loss=max_loss, progress=progress).run(
-            _candidates(chain, fit, bandwidths_bit_per_s)
-        )
+        candidates = _candidates(chain, fit, crossing, lossy=lossy, worth_s=worth_s)
+        return _Choice(
+            chain, parts, held_out, task=task, max_loss=max_loss,
+            reference=reference or (lambda: refer(chain.run, held_out, task)),
+            losses={} if losses is None else losses, progress=progress,
+        ).run(candidates)  # fmt: skip
     finally:
         chain.close()
 
@@ -119,7 +134,7 @@ _Key = tuple[int, str]
 
 
 def _candidates(
-    chain: Chain, fit: Dataset, bandwidths: Sequence[float | None]
+    chain: Chain, fit: Dataset, crossing: Sequence[Crossing], *, lossy: bool, worth_s: float
 ) -> dict[_Key, list[EncodingTrial]]:
     """The candidates of every tensor, the fastest to cross first."""
     samples: dict[_Key, list[np.ndarray]] = {}
@@ -131,17 +146,20 @@ def _candidates(
     for (boundary, name), collected in samples.items():
         trials = []
         for encoding in candidate_encodings(collected):
-            cost = measure_encoding(encoding, collected)
-            crossing_s = cost.crossing_s(bandwidths[boundary])
-            trials.append(EncodingTrial(boundary, name, cost, crossing_s))
-        found[boundary, name] = sorted(trials, key=lambda one: one.crossing_s)
+            if lossy or encoding.lossless:
+                cost = measure_encoding(encoding, collected)
+                trials.append(EncodingTrial(boundary, name, cost, crossing[boundary](cost)))
+        found[boundary, name] = sorted(
+            trials,
+            key=lambda one: one.crossing_s + (0.0 if one.cost.encoding.lossless else worth_s),
+        )
     return found
 
 
 class _Choice:
     def __init__(
         self, chain: Chain, parts: Partition, held_out: Dataset, *, task: Task,
-        max_loss: float, progress: Progress,
+        max_loss: float, reference: Callable[[], Reference], losses: Losses, progress: Progress,
     ) -> None:  # fmt: skip
         self._chain = chain
         self._parts = parts
@@ -149,9 +167,10 @@ class _Choice:
         self._task = task
         self._max_loss = max_loss
         self._progress = progress
-        self._reference = refer(chain.run, held_out, task)
+        self._refer = reference
+        self._reference: Reference | None = None
         # Compression loses nothing, so it shares the loss of what it compresses.
-        self._losses: dict[tuple[tuple[_Key, Encoding], ...], float] = {}
+        self._losses = losses
 
     def run(self, candidates: dict[_Key, list[EncodingTrial]]) -> EncodingChoice:
         place = dict.fromkeys(candidates, 0)
@@ -199,11 +218,13 @@ class _Choice:
         }
         if not lossy:
             return 0.0
-        known = tuple(lossy.items())
+        known = frozenset((name, encoding) for (_, name), encoding in lossy.items())
         if known not in self._losses:
             encodings: list[dict[str, Encoding]] = [{} for _ in self._parts.boundaries]
-            for (boundary, name), encoding in known:
+            for (boundary, name), encoding in lossy.items():
                 encodings[boundary][name] = encoding
+            if self._reference is None:
+                self._reference = self._refer()
             figure = evaluate(
                 lambda feeds: self._chain.run(feeds, encodings),
                 self._held_out,
@@ -218,7 +239,7 @@ class _Choice:
         encoding = trial.cost.encoding
         if encoding.lossless:
             return 0.0
-        return self._losses.get(((key, replace(encoding, compressed=False)),))
+        return self._losses.get(frozenset({(key[1], replace(encoding, compressed=False))}))
 
 
 def _few_inputs(count: int, max_loss: float) -> ResultWarning:

@@ -2,30 +2,35 @@
 
 An encoding is a short text that says everything needed to decode, so that it can travel in a
 manifest or beside the tensor: ``none``, ``fp16``, ``int8(0.0235,12)`` (scale and zero point), each
-optionally with lossless compression: ``int8(0.0235,12)+zlib``. NumPy only; serving's agent uses
-:func:`encode` and :func:`decode`.
+optionally with lossless compression: ``int8(0.0235,12)+zstd``. NumPy and zstd only; serving's
+agent uses :func:`encode` and :func:`decode`.
 """
 
 import re
+import threading
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Self
 
 import numpy as np
+import zstandard
 from jaxtyping import Float, Shaped
 
 from tierwise.errors import DataError, UserError
 from tierwise.quality.metrics import relative_error
 
 _TEXT = re.compile(
-    r"(?P<kind>none|fp16|int8)(?:\((?P<scale>[^,()]+),(?P<zero>\d{1,3})\))?(?P<zlib>\+zlib)?"
+    r"(?P<kind>none|fp16|int8)(?:\((?P<scale>[^,()]+),(?P<zero>\d{1,3})\))?(?P<zstd>\+zstd)?"
 )
 _FP16_MAX = float(np.finfo(np.float16).max)
-# heuristic: the fastest level; what a tier saves on the wire it must not lose in encoding.
-_ZLIB_LEVEL = 1
+# Of zlib, zstd and LZ4 at several levels this one crosses fastest at 10 and at 100 Mbit/s, but for
+# level 3 at 10 Mbit/s, which is up to 1% faster: benchmarks/boundary_compression.py.
+_ZSTD_LEVEL = 1
+# A (de)compressor has state that takes longer to make than a small tensor to compress, and must not
+# be used by two threads at once.
+_OWN = threading.local()
 _FIT_VALUES = 65_536  # heuristic: enough values that the error over them is that over all
 _FIT_STEPS = 16
 
@@ -46,7 +51,7 @@ class Encoding:
         kind: What is done to its values; all but ``NONE`` are for floating-point tensors.
         scale: ``INT8``: size of one step.
         zero_point: ``INT8``: the integer that stands for 0.
-        compressed: Whether the bytes are compressed (zlib) after that.
+        compressed: Whether the bytes are compressed (zstd) after that.
     """
 
     kind: Kind = Kind.NONE
@@ -72,22 +77,22 @@ class Encoding:
         if match is None or wrong or not 0 < scale < np.inf or zero > 255:
             raise UserError(
                 f"{text!r:.80} is no boundary encoding.",
-                hint="Encodings are none, fp16 and int8(SCALE,ZERO_POINT), each with +zlib or "
+                hint="Encodings are none, fp16 and int8(SCALE,ZERO_POINT), each with +zstd or "
                 "without.",
                 value=text,
             )
-        return cls(Kind(match["kind"]), scale, zero, match["zlib"] is not None)
+        return cls(Kind(match["kind"]), scale, zero, match["zstd"] is not None)
 
     def __str__(self) -> str:
         text = self.kind.value
         if self.kind is Kind.INT8:
             text += f"({self.scale!r},{self.zero_point})"
-        return text + ("+zlib" if self.compressed else "")
+        return text + ("+zstd" if self.compressed else "")
 
     @property
     def name(self) -> str:
-        """For people: ``"int8+zlib"``, without the numbers."""
-        return self.kind.value + ("+zlib" if self.compressed else "")
+        """For people: ``"int8+zstd"``, without the numbers."""
+        return self.kind.value + ("+zstd" if self.compressed else "")
 
     @property
     def lossless(self) -> bool:
@@ -112,7 +117,7 @@ def encode(tensor: Shaped[np.ndarray, "*shape"], encoding: Encoding) -> np.ndarr
     if encoding.kind is not Kind.NONE and not np.issubdtype(tensor.dtype, np.floating):
         raise DataError(
             f"The encoding {encoding} is for floating-point tensors; this one is {tensor.dtype}.",
-            hint="Use none, with or without +zlib.",
+            hint="Use none, with or without +zstd.",
         )
     if encoding.kind is Kind.FP16:
         wire = np.clip(tensor, -_FP16_MAX, _FP16_MAX).astype(np.float16)
@@ -123,9 +128,22 @@ def encode(tensor: Shaped[np.ndarray, "*shape"], encoding: Encoding) -> np.ndarr
         np.nan_to_num(steps, copy=False, nan=0.0)
         wire = np.clip(steps, 0, 255, out=steps).astype(np.uint8)
     if encoding.compressed:
-        packed = zlib.compress(np.ascontiguousarray(wire).data, _ZLIB_LEVEL)
-        return np.frombuffer(packed, np.uint8)
+        return np.frombuffer(_compressor().compress(np.ascontiguousarray(wire).data), np.uint8)
     return wire
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    if not hasattr(_OWN, "compressor"):
+        _OWN.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
+    found: zstandard.ZstdCompressor = _OWN.compressor
+    return found
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    if not hasattr(_OWN, "decompressor"):
+        _OWN.decompressor = zstandard.ZstdDecompressor()
+    found: zstandard.ZstdDecompressor = _OWN.decompressor
+    return found
 
 
 def decode(
@@ -161,17 +179,17 @@ def decode(
 
 def _decompress(wire: np.ndarray, expected_bytes: int, dtype: np.dtype) -> np.ndarray:
     packed = np.ascontiguousarray(wire).data
-    stream = zlib.decompressobj()
     try:
-        # One byte more than expected tells a longer stream from a complete one.
-        content = stream.decompress(packed, expected_bytes + 1)
-    except zlib.error as exc:
+        # What the head of the stream says is allocated, so it is looked at first.
+        said = zstandard.frame_content_size(packed)
+        if said != expected_bytes:
+            raise DataError(
+                f"A compressed tensor should hold {expected_bytes} bytes, but holds "
+                f"{'an unknown number' if said < 0 else said}."
+            )
+        content = _decompressor().decompress(packed, allow_extra_data=False)
+    except zstandard.ZstdError as exc:
         raise DataError(f"A compressed tensor is damaged: {exc}.") from exc
-    if len(content) != expected_bytes or not stream.eof:
-        raise DataError(
-            f"A compressed tensor should hold {expected_bytes} bytes, but holds "
-            f"{'more' if len(content) > expected_bytes else len(content)}."
-        )
     return np.frombuffer(content, dtype)
 
 
@@ -229,6 +247,11 @@ class EncodingCost:
     encode_s: float
     decode_s: float
     error: float
+
+    @classmethod
+    def plain(cls, size_bytes: int) -> Self:
+        """Of a tensor that crosses as it is."""
+        return cls(NONE, size_bytes, 0.0, 0.0, 0.0)
 
     def crossing_s(self, bandwidth_bit_per_s: float | None) -> float:
         """Time to encode, send at ``bandwidth_bit_per_s`` (``None``: at once) and decode."""

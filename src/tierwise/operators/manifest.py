@@ -15,11 +15,16 @@ FORMAT = 1
 """Raised when a reader of the manifest would have to change."""
 
 
-def write_partition(parts: Partition, folder: Path) -> Path:
+def write_partition(parts: Partition, folder: Path, tiers: Sequence[str] = ()) -> Path:
     """Write ``segment-0.onnx``, ``segment-1.onnx``, ... and ``manifest.json``; returns its path.
 
     Every file is complete or not there, and the manifest comes last, so a folder with a manifest
     holds the segments that it names.
+
+    Args:
+        parts: The segments.
+        folder: Made if it is not there.
+        tiers: Where each segment is meant to run, if that is known.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -30,11 +35,13 @@ def write_partition(parts: Partition, folder: Path) -> Path:
         stale.unlink()
     files = [_write_segment(segment, index, folder) for index, segment in enumerate(parts.segments)]
     path = folder / MANIFEST
-    replace_file(path, json.dumps(manifest(parts, files), indent=2).encode() + b"\n")
+    replace_file(path, json.dumps(manifest(parts, files, tiers), indent=2).encode() + b"\n")
     return path
 
 
-def manifest(parts: Partition, files: Sequence[dict[str, str]]) -> dict[str, Any]:
+def manifest(
+    parts: Partition, files: Sequence[dict[str, str]], tiers: Sequence[str] = ()
+) -> dict[str, Any]:
     """The manifest's content; ``files`` are the file entries of the segments.
 
     Shapes are those of one real input: where the model leaves a size free, so do the segments.
@@ -46,11 +53,12 @@ def manifest(parts: Partition, files: Sequence[dict[str, str]]) -> dict[str, Any
         "segments": [
             {
                 **file,
+                **({"tier": tiers[index]} if tiers else {}),
                 "macs": segment.macs,
                 "inputs": [_tensor(info) for info in segment.inputs],
                 "outputs": [_tensor(info) for info in segment.outputs],
             }
-            for segment, file in zip(parts.segments, files, strict=True)
+            for index, (segment, file) in enumerate(zip(parts.segments, files, strict=True))
         ],
         "boundaries": [_boundary(one, index) for index, one in enumerate(parts.boundaries)],
     }

@@ -121,9 +121,20 @@ def _check_encodings(cut: Cut, encodings: Mapping[str, Encoding]) -> None:
             raise CutError(
                 f"Tensor '{name}' is {crossing[name].dtype}; {encoding} is for floating-point "
                 "tensors.",
-                hint="Use none, with or without +zlib.",
+                hint="Use none, with or without +zstd.",
                 tensor=name,
             )
+
+
+def crossed(
+    tensors: Mapping[str, np.ndarray], encodings: Mapping[str, Encoding]
+) -> dict[str, np.ndarray]:
+    """``tensors`` as they arrive: encoded and decoded where ``encodings`` says how."""
+    arrived = dict(tensors)
+    for name, encoding in encodings.items():
+        tensor = arrived[name]
+        arrived[name] = decode(encode(tensor, encoding), encoding, tensor.shape, tensor.dtype)
+    return arrived
 
 
 class Chain:
@@ -147,11 +158,9 @@ class Chain:
             tensors = session.run(tensors)
             if index < len(self._parts.boundaries):
                 boundary = self._parts.boundaries[index]
-                chosen = boundary.encodings if encodings is None else encodings[index]
-                for name in chosen:
-                    tensor = tensors[name]
-                    wire = encode(tensor, chosen[name])
-                    tensors[name] = decode(wire, chosen[name], tensor.shape, tensor.dtype)
+                tensors = crossed(
+                    tensors, boundary.encodings if encodings is None else encodings[index]
+                )
         return tensors
 
     def crossing(self, feeds: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:

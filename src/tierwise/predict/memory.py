@@ -56,7 +56,9 @@ class _Search:
                 self.best_s, self.best = total, dict(tier_of)
 
 
-def within_memory(flow: DataFlow, costs: PlacementCosts, limits: PlacementLimits) -> Placement:
+def within_memory(
+    flow: DataFlow, costs: PlacementCosts, limits: PlacementLimits, fixed: _Fixed | None = None
+) -> Placement:
     """The cheapest placement that keeps to all limits, as far as the search could tell.
 
     Raises:
@@ -68,7 +70,7 @@ def within_memory(flow: DataFlow, costs: PlacementCosts, limits: PlacementLimits
         raise _does_not_fit("No placement", needed, limits)
     order = count()
     waiting: list[tuple[float, int, _Fixed, np.ndarray]] = [
-        (0.0, next(order), {}, np.zeros(costs.tiers))
+        (0.0, next(order), fixed or {}, np.zeros(costs.tiers))
     ]
     bound_s, solved = 0.0, 0
     while waiting:
@@ -76,8 +78,8 @@ def within_memory(flow: DataFlow, costs: PlacementCosts, limits: PlacementLimits
         if bound_s >= search.best_s * (1 - _PROOF_GAP) or solved >= _MOST_SUBPROBLEMS:
             break
         solved += 1
-        _, _, fixed, prices = heapq.heappop(waiting)
-        for child in _explore(search, fixed, prices):
+        _, _, decided, prices = heapq.heappop(waiting)
+        for child in _explore(search, decided, prices):
             heapq.heappush(waiting, (child[0], next(order), child[1], child[2]))
     else:
         bound_s = search.best_s

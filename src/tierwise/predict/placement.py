@@ -7,6 +7,7 @@ minimum cut: they are handled on top, and the answer says whether it is proven.
 """
 
 import math
+from collections.abc import Mapping
 
 from tierwise.errors import RequirementNotMet
 from tierwise.predict.cheapest import minimum
@@ -40,11 +41,20 @@ def until(flow: DataFlow, node: str) -> frozenset[str]:
 
 
 def best_placement(
-    flow: DataFlow, costs: PlacementCosts, limits: PlacementLimits | None = None
+    flow: DataFlow,
+    costs: PlacementCosts,
+    limits: PlacementLimits | None = None,
+    fixed: Mapping[tuple[str, int], int] | None = None,
 ) -> Placement:
     """The cheapest placement that keeps to the limits.
 
     Without memory limits the answer is always proven, up to rounding.
+
+    Args:
+        flow: What to place.
+        costs: What it costs.
+        limits: What it must keep to.
+        fixed: By node and link, whether the node must lie beyond the link.
 
     Raises:
         RequirementNotMet: no placement keeps to the limits.
@@ -53,7 +63,8 @@ def best_placement(
     at_once = min(latency_s(flow, costs, dict.fromkeys(flow.nodes, tier))
                   for tier in range(costs.tiers))  # fmt: skip
     # Above, not at: a cost clipped to the optimum itself would tie with it.
-    free = minimum(flow, costs, limits.stay, at_most=math.inf if limits.stay else 1.01 * at_once)
+    at_most = math.inf if limits.stay or fixed else 1.01 * at_once
+    free = minimum(flow, costs, limits.stay, fixed, at_most=at_most)
     if free is None:
         raise RequirementNotMet(
             "No placement keeps what must stay on the first tier there.",
@@ -61,6 +72,6 @@ def best_placement(
         )
     tier_of, resolution_s = free
     if any(most is not None for most in limits.most_bytes):
-        return within_memory(flow, costs, limits)
+        return within_memory(flow, costs, limits, fixed)
     total = latency_s(flow, costs, tier_of)
     return Placement(tier_of, total, total, proven_optimal=True, resolution_s=resolution_s)

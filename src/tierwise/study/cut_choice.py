@@ -1,9 +1,4 @@
-"""Where to cut a variant for a pair of tiers: a scan over all cuts with a simple latency model.
-
-The model: compute time of each side by its share of the variant's time on this machine, scaled by
-the tier's CPU share; bytes over the bandwidth of every link crossed; round trips. It ranks cuts;
-the latency that is reported is measured.
-"""
+"""Where to cut a variant for a chain of tiers: minimum cuts and listed cuts, for a whole sweep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,134 +7,191 @@ from itertools import pairwise
 import numpy as np
 
 from tierwise.errors import CutError
-from tierwise.graph.analysis import Graph
+from tierwise.graph.analysis import name_of
 from tierwise.graph.cuts import Cut, list_cuts
-from tierwise.tiers.topology import NetworkCondition, Tier, Topology
+from tierwise.predict.costs import PlacementCosts, latency_s
+from tierwise.predict.dataflow import placement_cuts
+from tierwise.study.busy import busy_placement
+from tierwise.study.placing import Placing, around_s, hop, slowdown
+from tierwise.study.scan import Scan
+from tierwise.study.workload import Workload
+from tierwise.tiers.topology import NetworkCondition, Topology
+
+# Predictions this close are the same, and the listed cut, whose name is in `inspect`, is taken.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True)
-class Workload:
-    """What a request of a variant costs, apart from where it is cut.
+class ChosenCuts:
+    """Cuts and what the model says of them.
 
     Attributes:
-        compute_s: One inference on one unlimited core of this machine.
-        request_bytes: What the user's device sends where the first segment is not on it.
-        reply_bytes: What comes back.
-    """
-
-    compute_s: float
-    request_bytes: int
-    reply_bytes: int
-
-
-@dataclass(frozen=True)
-class ChosenCut:
-    """A cut and what the model says of it.
-
-    Attributes:
-        cut: The choice.
+        cuts: One between every two tiers, heads growing.
         predicted_s: Latency under each condition, in their order.
         regret: Mean over the conditions of how much slower it is predicted to be than the best
-            cut of that condition, as a share.
+            of that condition, as a share.
+        proven: Whether, under every condition, the best was a proven optimum over all ways to
+            place the nodes, listed as a cut or not.
     """
 
-    cut: Cut
+    cuts: tuple[Cut, ...]
     predicted_s: tuple[float, ...]
     regret: float
+    proven: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What :func:`~tierwise.graph.cuts.find_cut` finds each of them by."""
+        return tuple(cut.id if cut.behind else ",".join(cut.names) for cut in self.cuts)
 
 
-def choose_cut(
-    graph: Graph,
-    tiers: tuple[str, str],
+@dataclass(frozen=True)
+class _Candidate:
+    cuts: tuple[Cut, ...]
+    predicted_s: np.ndarray
+
+
+def choose_cuts(
+    placing: Placing,
+    tiers: Sequence[str],
     topology: Topology,
     conditions: Sequence[NetworkCondition],
-    workload: Workload,
-) -> ChosenCut:
-    """The cut for a pair of tiers: of all, the one with the least mean regret over the conditions.
+) -> ChosenCuts:
+    """The cuts for a chain of tiers, each of which gets work, with the least mean regret.
 
-    One cut serves the whole sweep, so that a strategy is the same deployment under every network
-    and its latencies can be compared; under a single condition it is the predicted optimum.
+    Candidates are the minimum cut under every condition and every listed cut (for three tiers:
+    every pair of them). One choice serves the whole sweep, so that a strategy is the same
+    deployment under every network and its latencies can be compared; under a single condition it
+    is the predicted optimum.
 
     Raises:
-        CutError: the graph cannot be cut with work on both sides.
+        CutError: the graph cannot be cut with work on every tier, or not without sending what
+            must stay.
     """
-    cuts = [cut for cut in list_cuts(graph) if cut.head_macs > 0 and cut.tail_macs > 0]
-    if not cuts:
+    listed = _listed(placing, tiers, topology, conditions)
+    optima, proven = _optima(placing, tiers, topology, conditions)
+    candidates = [*listed, *optima]
+    if not candidates:
+        where = "both sides" if len(tiers) == 2 else "every tier"
+        kept = f" while what must stay on {tiers[0]} stays there" if placing.private else ""
         raise CutError(
-            "The model cannot be cut with work on both sides.",
+            f"The model cannot be cut with work on {where}{kept}.",
             hint="Leave P, QP, EP and QEP out of `operators`.",
         )
-    predicted_s = np.array(
-        [
-            [predict_s(cut, tiers, topology, condition, workload) for condition in conditions]
-            for cut in cuts
-        ]
-    )
+    predicted_s = np.stack([candidate.predicted_s for candidate in candidates])
     regret = (predicted_s / predicted_s.min(axis=0) - 1).mean(axis=1)
-    best = int(np.argmin(regret))
-    return ChosenCut(
-        cuts[best], tuple(float(value) for value in predicted_s[best]), float(regret[best])
+    # Listed ones come first, so that of equal ones they are taken.
+    best = int(np.argmax(regret <= regret.min() + _SAME))
+    return ChosenCuts(
+        candidates[best].cuts,
+        tuple(float(value) for value in predicted_s[best]),
+        float(regret[best]),
+        proven,
     )
 
 
-def predict_s(
-    cut: Cut,
-    tiers: tuple[str, str],
+def _listed(
+    placing: Placing,
+    tiers: Sequence[str],
+    topology: Topology,
+    conditions: Sequence[NetworkCondition],
+) -> list[_Candidate]:
+    """Every listed cut, or pair of them, that leaves work on every tier and fits the tiers."""
+    if len(tiers) > 3:
+        return []
+    scan = Scan.of(placing, tiers)
+    predicted = [scan.predict_s(topology, condition, tiers) for condition in conditions]
+    fits = scan.fits(tiers, topology)
+    fine = [
+        index
+        for index in range(len(scan.places))
+        if all(np.isfinite(seconds[index]) for seconds in predicted)
+    ]
+    fine = [index for index in fine if fits[index]] or fine
+    return [
+        _Candidate(
+            tuple(scan.cuts[at] for at in scan.places[index]),
+            np.array([seconds[index] for seconds in predicted]),
+        )
+        for index in fine
+    ]
+
+
+def _optima(
+    placing: Placing,
+    tiers: Sequence[str],
+    topology: Topology,
+    conditions: Sequence[NetworkCondition],
+) -> tuple[list[_Candidate], bool]:
+    """The minimum cut under every condition, and whether each is proven to be the optimum."""
+    every = [placing.costs(tiers, topology, condition) for condition in conditions]
+    around = [around_s(topology, one, tiers, placing.workload) for one in conditions]
+    limits = placing.limits(tiers, topology)
+    # Conditions that differ on other links only are the same problem.
+    distinct = {
+        tuple(hop(topology, one, a, b) for a, b in pairwise(tiers)): costs
+        for one, costs in zip(conditions, every, strict=True)
+    }
+    found: dict[tuple[tuple[str, ...], ...], _Candidate] = {}
+    proven = True
+    listed = {frozenset(cut.names): cut for cut in list_cuts(placing.graph)}
+    for costs in distinct.values():
+        placed = busy_placement(placing, costs, limits)
+        if placed is None:
+            proven = False
+            continue
+        proven &= placed.proven_optimal
+        try:
+            _, cuts = placement_cuts(placing.graph, placing.flow, placed.tier_of)
+        except CutError:
+            proven = False  # it would run a random node twice, or leave one side without a node
+            continue
+        cuts = tuple(listed.get(frozenset(cut.names), cut) for cut in cuts)
+        names = tuple(cut.names for cut in cuts)
+        if names not in found and not any("," in name for one in names for name in one):
+            # The reply's way back is part of `around`, and every tier is used.
+            without = [_without_reply(one) for one in every]
+            found[names] = _Candidate(
+                cuts,
+                np.array(
+                    [
+                        base + latency_s(placing.flow, one, placed.tier_of)
+                        for base, one in zip(around, without, strict=True)
+                    ]
+                ),
+            )
+    return list(found.values()), proven
+
+
+def _without_reply(costs: PlacementCosts) -> PlacementCosts:
+    return PlacementCosts(
+        costs.compute_s, costs.transfer_s, costs.round_trip_s, {}, costs.forward_outputs
+    )
+
+
+def predict_cuts_s(
+    placing: Placing,
+    cuts: Sequence[Cut],
+    tiers: Sequence[str],
     topology: Topology,
     condition: NetworkCondition,
-    workload: Workload,
 ) -> float:
-    """Latency of one request that is cut here, from the first tier and back to it."""
-    share = cut.head_macs / (cut.head_macs + cut.tail_macs)
-    start = topology.names[0]
-    head, tail = tiers
-    return (
-        transfer_s(topology, condition, start, head, workload.request_bytes)
-        + compute_s(topology.tier(head), share * workload.compute_s)
-        + transfer_s(topology, condition, head, tail, cut.wire_bytes)
-        + compute_s(topology.tier(tail), (1 - share) * workload.compute_s)
-        # The answer goes back the way that the request came.
-        + _way_back_s(topology, condition, (start, head, tail), workload.reply_bytes)
-    )
+    """Latency of a request that is cut at ``cuts``, listed or not, which the user named."""
+    graph = placing.graph
+    total = max(1, sum(graph.node_macs[name_of(node)] for node in graph.data_nodes))
+    shares = [0.0, *(cut.head_macs / total for cut in cuts), 1.0]
+    seconds = around_s(topology, condition, tiers, placing.workload)
+    for tier, (before, after) in zip(tiers, pairwise(shares), strict=True):
+        seconds += slowdown(topology.tier(tier)) * (after - before) * placing.workload.compute_s
+    for cut, (near, far) in zip(cuts, pairwise(tiers), strict=True):
+        over = hop(topology, condition, near, far)
+        seconds += over.rtt_s + sum(placing.crossing_s(name, over) for name in cut.names)
+    return seconds
 
 
 def predict_whole_s(
     tier: str, topology: Topology, condition: NetworkCondition, workload: Workload
 ) -> float:
-    """Latency of one request that runs on a single tier."""
-    start = topology.names[0]
-    return (
-        transfer_s(topology, condition, start, tier, workload.request_bytes)
-        + compute_s(topology.tier(tier), workload.compute_s)
-        + _way_back_s(topology, condition, (start, tier), workload.reply_bytes)
-    )
-
-
-def compute_s(tier: Tier, one_core_s: float) -> float:
-    """``one_core_s`` of this machine on ``tier``; a real tier's speed is not known, so 1."""
-    # heuristic: threads above one share of a core do not help a small inference.
-    return one_core_s / min(1.0, tier.cpus or 1.0)
-
-
-def transfer_s(
-    topology: Topology, condition: NetworkCondition, source: str, target: str, size_bytes: int
-) -> float:
-    """A round trip and the bytes over every link between; 0 where both are the same tier."""
-    total_s = 0.0
-    for link in topology.path(source, target):
-        shape = condition.shapes[link.name]
-        rate = shape.bandwidth_bit_per_s
-        total_s += shape.rtt_s + (0.0 if rate is None else 8 * size_bytes / rate)
-    return total_s
-
-
-def _way_back_s(
-    topology: Topology, condition: NetworkCondition, way: Sequence[str], size_bytes: int
-) -> float:
-    # The round trip is already paid on the way there; only the bytes are left.
-    total_s = 0.0
-    for source, target in pairwise(way):
-        for link in topology.path(source, target):
-            rate = condition.shapes[link.name].bandwidth_bit_per_s
-            total_s += 0.0 if rate is None else 8 * size_bytes / rate
-    return total_s
+    """Latency of a request that runs on a single tier."""
+    around = around_s(topology, condition, (tier,), workload)
+    return around + slowdown(topology.tier(tier)) * workload.compute_s

@@ -115,6 +115,7 @@ class Deployment:
             artifact=segment.sha256,
             preprocess=None if preprocess is None else preprocess.model_dump(mode="json"),
             postprocess=self._postprocess.value if last else "none",
+            encodings={name: str(one) for name, one in strategy.encodings_at(position).items()},
             next=following,
             threads=self.topology.tier(segment.tier).threads,
         )

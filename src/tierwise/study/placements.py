@@ -14,7 +14,7 @@ class Placement:
 
     Attributes:
         operator: What is done to the model.
-        tiers: One tier, or the head's and the tail's.
+        tiers: The tier of every segment, nearest to the user first.
     """
 
     operator: Operator
@@ -26,13 +26,17 @@ class Placement:
         return f"{'-'.join(self.tiers)}/{self.operator.value}"
 
 
-def placements(operators: Sequence[Operator], topology: Topology) -> tuple[Placement, ...]:
+def placements(
+    operators: Sequence[Operator], topology: Topology, most_tiers: int = 2
+) -> tuple[Placement, ...]:
     """Every operator without P on every tier, every operator with P on every pair of tiers.
 
-    A pair's head is the tier nearer to the user; with one tier there is nothing to partition.
+    With ``most_tiers`` of 3 also on every chain of three. The head is on the tier nearest to the
+    user; with one tier there is nothing to partition.
     """
     return tuple(
         Placement(operator, tiers)
         for operator in operators
-        for tiers in combinations(topology.names, 2 if operator.partitions else 1)
+        for count in (range(2, most_tiers + 1) if operator.partitions else [1])
+        for tiers in combinations(topology.names, count)
     )

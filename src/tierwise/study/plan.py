@@ -1,39 +1,27 @@
-"""From placements to trials: cuts chosen, latencies predicted, and how long measuring will take."""
+"""From placements to trials: cuts and encodings chosen, latencies predicted, the rest left out."""
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from tierwise.data.source import Dataset
 from tierwise.errors import CutError
 from tierwise.graph.analysis import Graph
 from tierwise.graph.cuts import Cut, find_cut
 from tierwise.operators.strategy import Operator, Strategy
 from tierwise.progress import SILENT, Progress
-from tierwise.runtime.session import SessionOptions, open_session
-from tierwise.store.results import TrialState, unlimited
+from tierwise.store.results import TrialState
 from tierwise.store.write import PlannedTrial, StudyStore
-from tierwise.study.cut_choice import Workload, choose_cut, predict_s, predict_whole_s
+from tierwise.study.boundaries import BoundaryChooser, BoundaryQuality
+from tierwise.study.cut_choice import ChosenCuts, predict_cuts_s, predict_whole_s
 from tierwise.study.file import StudyFile
 from tierwise.study.left_out import same_as_others, slower_than_fp32
 from tierwise.study.placements import Placement, placements
-from tierwise.study.segments import make_segments, postprocess_for
+from tierwise.study.placing import Placing
+from tierwise.study.segments import make_segments
 from tierwise.study.subject import Subject
-from tierwise.study.variants import StoredVariant
+from tierwise.study.variants import StoredVariant, original_answers
+from tierwise.study.workload import Workload, measure_workload
 from tierwise.tiers.topology import NetworkCondition, Topology
 from tierwise.units import format_bytes
-
-# heuristic: what HTTP and the protocol's JSON add to a request or reply. A request of one tensor of
-# 602,112 bytes was 602,509 bytes on the wire; pre-processing, tokens and more tensors add to that.
-HEADER_BYTES = 600
-_TIMED_RUNS, _WARM_RUNS = 9, 3
-# Of each strategy in the profile: blocks and warm-up.
-PROFILE_REQUESTS = 13
-# heuristic: multiply-accumulates a second of one core, for an estimate before anything ran; a
-# residual CNN in fp32 does 15-25 G on AVX2.
-_MACS_PER_S = 10e9
 
 
 @dataclass(frozen=True)
@@ -63,46 +51,28 @@ def plan_trials(
     store: StudyStore,
     progress: Progress = SILENT,
 ) -> tuple[PlannedStrategy, ...]:
-    """Choose the cuts and keep the trials in the store.
+    """Choose cuts and encodings, judge what they lose, and keep the trials in the store.
 
     Raises:
         CutError: the named cut does not separate the graph, or it cannot be cut at all.
         DiskFull: no space is left for the segments.
     """
-    grid = placements(study.operators.chosen, topology)
+    planner = _Planner(study, subject, topology, conditions, variants, store, progress)
     left_out = same_as_others(study.operators.chosen, variants)
     slower = slower_than_fp32(store.results().warnings)
-
-    def why_not(one: Placement) -> str:
-        return left_out.get(one.operator) or slower.get(one.id, "")
-
-    wanted = [one for one in grid if not why_not(one)]
-    workloads: dict[Operator, Workload] = {}
     planned = []
-    with progress.task("Choosing cuts", len(wanted)) as task:
-        for placement in wanted:
-            variant = variants[placement.operator.variant]
-            if placement.operator.variant not in workloads:
-                workloads[placement.operator.variant] = measure_workload(
-                    variant, subject.evaluation, study.task
-                )
-            workload = workloads[placement.operator.variant]
-            one = _plan_one(
-                study,
-                placement,
-                topology,
-                conditions,
-                original=subject.graph,
-                variant=variant,
-                workload=workload,
+    grid = placements(study.operators.chosen, topology, study.operators.partition.most_tiers)
+    with progress.task("Choosing cuts", len(grid)) as task:
+        for placement in grid:
+            reason = (
+                left_out.get(placement.operator)
+                or slower.get(placement.id)
+                or planner.forbids(placement)
             )
-            planned.append(_check_size(one, variant, topology, store))
-            task.advance(note=one.strategy.id)
-    for placement in grid:
-        if reason := why_not(placement):
-            operator = placement.operator
-            strategy = Strategy(operator, operator.variant.value, placement.tiers)
-            planned.append(PlannedStrategy(strategy, (), TrialState.LEFT_OUT, reason))
+            planned.append(_left_out(placement, reason) if reason else planner.plan(placement))
+            task.advance(note=placement.id)
+    # Those with numbers first: a table of what was measured ends with what was not.
+    planned.sort(key=lambda one: one.state is TrialState.LEFT_OUT)
     store.set_trials(
         [
             PlannedTrial(one.strategy, condition, one.state, one.reason)
@@ -113,31 +83,127 @@ def plan_trials(
     return tuple(planned)
 
 
-def _plan_one(
-    study: StudyFile,
-    placement: Placement,
-    topology: Topology,
-    conditions: Sequence[NetworkCondition],
-    *,
-    original: Graph,
-    variant: StoredVariant,
-    workload: Workload,
-) -> PlannedStrategy:
-    tiers = placement.tiers
-    if len(tiers) == 1:
-        strategy = Strategy(placement.operator, variant.record.name, tiers)
-        predicted = [predict_whole_s(tiers[0], topology, c, workload) for c in conditions]
-        return PlannedStrategy(strategy, tuple(predicted))
-    pair = (tiers[0], tiers[1])
-    cut: Cut
-    if study.operators.partition.cut == "auto":
-        chosen = choose_cut(variant.graph, pair, topology, conditions, workload)
-        cut, predicted_s = chosen.cut, chosen.predicted_s
-    else:
-        cut = named_cut(study.operators.partition.cut, original, variant.graph)
-        predicted_s = tuple(predict_s(cut, pair, topology, c, workload) for c in conditions)
-    strategy = Strategy(placement.operator, variant.record.name, tiers, (cut.id,))
-    return PlannedStrategy(strategy, predicted_s)
+def _left_out(placement: Placement, reason: str) -> PlannedStrategy:
+    operator = placement.operator
+    strategy = Strategy(operator, operator.variant.value, placement.tiers)
+    return PlannedStrategy(strategy, (), TrialState.LEFT_OUT, reason)
+
+
+@dataclass
+class _Planner:
+    study: StudyFile
+    subject: Subject
+    topology: Topology
+    conditions: Sequence[NetworkCondition]
+    variants: Mapping[Operator, StoredVariant]
+    store: StudyStore
+    progress: Progress
+    _workloads: dict[Operator, Workload] = field(default_factory=dict)
+    _choosers: dict[Operator, BoundaryChooser] = field(default_factory=dict)
+    _quality: BoundaryQuality | None = None
+
+    def forbids(self, placement: Placement) -> str:
+        """Why privacy forbids it; ``""`` where it does not."""
+        first = self.topology.names[0]
+        if self.study.operators.partition.kept_near and placement.tiers[0] != first:
+            return f"privacy: the raw input would leave {first}"
+        return ""
+
+    def plan(self, placement: Placement) -> PlannedStrategy:
+        """The strategy of one placement, cut where it is partitioned."""
+        variant = self.variants[placement.operator.variant]
+        if len(placement.tiers) == 1:
+            tier = placement.tiers[0]
+            workload = self._workload(placement.operator.variant)
+            predicted_s = tuple(
+                predict_whole_s(tier, self.topology, one, workload) for one in self.conditions
+            )
+            strategy = Strategy(placement.operator, variant.record.name, placement.tiers)
+            return self._check_size(PlannedStrategy(strategy, predicted_s), variant)
+        try:
+            return self._cut(placement, variant)
+        except CutError as error:
+            if not self.study.operators.partition.kept_near:
+                raise
+            return _left_out(placement, f"privacy: {error.message}")
+
+    def _cut(self, placement: Placement, variant: StoredVariant) -> PlannedStrategy:
+        options, tiers = self.study.operators.partition, placement.tiers
+        chooser = self._chooser(placement.operator.variant)
+        if options.cut == "auto":
+            chosen, encodings = chooser.choose(tiers, self.topology, self.conditions)
+        else:
+            cut = named_cut(options.cut, self.subject.graph, variant.graph)
+            _check_private(chooser.placing, cut)
+            predicted_s = tuple(
+                predict_cuts_s(chooser.placing, [cut], tiers, self.topology, one)
+                for one in self.conditions
+            )
+            chosen = ChosenCuts((cut,), predicted_s, regret=0.0, proven=False)
+            encodings, _ = chooser.encode(chosen, tiers, self.topology, self.conditions)
+        strategy = Strategy(placement.operator, variant.record.name, tiers, chosen.names, encodings)
+        if strategy.lossy:
+            self._judge(strategy, variant, chosen)
+        return self._check_size(PlannedStrategy(strategy, chosen.predicted_s), variant)
+
+    def _judge(self, strategy: Strategy, variant: StoredVariant, chosen: ChosenCuts) -> None:
+        """Evaluate a strategy whose boundary changes values, on what nothing was fitted to."""
+        if self._quality is None:
+            data, task = self.subject.evaluation, self.study.task
+            reference = original_answers(self.study, self.subject, self.variants, self.store)
+            self._quality = BoundaryQuality(data, task, reference)
+        figure = self._quality.of(strategy, variant.graph, chosen)
+        self.store.add_strategy_quality(strategy, figure)
+        self.progress.say(
+            f"{strategy.id}: {strategy.encoding} crosses; {figure.metric} {figure.value:.1f} on "
+            f"{figure.n} inputs, loses {figure.loss:.1f} points"
+        )
+
+    def _chooser(self, operator: Operator) -> BoundaryChooser:
+        if operator not in self._choosers:
+            options, variant = self.study.operators.partition, self.variants[operator]
+            placing = Placing(variant.graph, self._workload(operator), options.kept_near)
+            self._choosers[operator] = BoundaryChooser(
+                variant.graph, placing, self.subject.calibration, self.study.task,
+                options.max_loss, self.study.measure.seed,
+            )  # fmt: skip
+        return self._choosers[operator]
+
+    def _workload(self, operator: Operator) -> Workload:
+        if operator not in self._workloads:
+            options = self.study.operators
+            cuts = any(one.partitions and one.variant is operator for one in options.chosen)
+            variant = self.variants[operator]
+            self._workloads[operator] = measure_workload(
+                variant.path,
+                variant.graph,
+                self.subject.evaluation,
+                self.subject.calibration,
+                self.study.task,
+                encode=cuts and options.partition.encode == "auto",
+            )
+        return self._workloads[operator]
+
+    def _check_size(self, one: PlannedStrategy, variant: StoredVariant) -> PlannedStrategy:
+        """A segment whose file is larger than its tier's memory needs no trial to be told off."""
+        for segment in make_segments(one.strategy, variant, self.store.artefacts):
+            limit = self.topology.tier(segment.tier).memory_bytes
+            if limit is not None and segment.size_bytes > limit:
+                reason = (
+                    f"{segment.tier}: the segment alone has {format_bytes(segment.size_bytes)} "
+                    f"of {format_bytes(limit)}"
+                )
+                return replace(one, state=TrialState.DOES_NOT_FIT, reason=reason)
+        return one
+
+
+def _check_private(placing: Placing, cut: Cut) -> None:
+    if leaving := sorted(placing.stay & set(cut.names)):
+        raise CutError(
+            f"'{leaving[0]}' must stay on the first tier, but would cross cut '{cut.id}'.",
+            hint="Cut later, or allow more to leave (`operators: {partition: {private: ...}}`).",
+            tensor=leaving[0],
+        )
 
 
 def named_cut(name: str, original: Graph, graph: Graph) -> Cut:
@@ -157,90 +223,13 @@ def named_cut(name: str, original: Graph, graph: Graph) -> Cut:
 
 
 def check_named_cut(study: StudyFile, subject: Subject) -> None:
-    """Refuse a cut that the model does not have before anything is built.
+    """Refuse a cut, or a node to keep on the first tier, that the model does not have.
 
     Raises:
         CutError: it does not separate the graph, or is not known.
     """
-    if study.operators.partition.cut != "auto":
-        find_cut(subject.graph, study.operators.partition.cut)
-
-
-def _check_size(
-    one: PlannedStrategy, variant: StoredVariant, topology: Topology, store: StudyStore
-) -> PlannedStrategy:
-    """A segment whose file is larger than its tier's memory needs no trial to be told off."""
-    for segment in make_segments(one.strategy, variant, store.artefacts):
-        limit = topology.tier(segment.tier).memory_bytes
-        if limit is not None and segment.size_bytes > limit:
-            reason = (
-                f"{segment.tier}: the segment alone has {format_bytes(segment.size_bytes)} "
-                f"of {format_bytes(limit)}"
-            )
-            return replace(one, state=TrialState.DOES_NOT_FIT, reason=reason)
-    return one
-
-
-def measure_workload(variant: StoredVariant, data: Dataset, task: str) -> Workload:
-    """Time one inference of ``variant`` on one thread here, and weigh its request and reply."""
-    feeds, payload = data.feeds(0), data.payload(0)
-    with open_session(variant.path, SessionOptions(threads=1)) as session:
-        times_s = []
-        for run in range(_WARM_RUNS + _TIMED_RUNS):
-            started_s = time.perf_counter()
-            outputs = session.run(feeds)
-            if run >= _WARM_RUNS:
-                times_s.append(time.perf_counter() - started_s)
-    sent = len(payload) if isinstance(payload, bytes) else sum(a.nbytes for a in payload.values())
-    reply = sum(array.nbytes for array in postprocess_for(task).apply(outputs).values())
-    return Workload(
-        compute_s=float(np.median(times_s)),
-        request_bytes=sent + HEADER_BYTES,
-        reply_bytes=reply + HEADER_BYTES,
-    )
-
-
-def estimate_s(
-    study: StudyFile, subject: Subject, topology: Topology, conditions: Sequence[NetworkCondition]
-) -> float:
-    """Rough time of a whole run, from the model's size alone; nothing is run for it."""
-    payload = subject.evaluation.payload(0)
-    sent = len(payload) if isinstance(payload, bytes) else sum(a.nbytes for a in payload.values())
-    one_s = subject.graph.macs / _MACS_PER_S
-    workload = Workload(one_s, sent + HEADER_BYTES, HEADER_BYTES)
-    grid = placements(study.operators.chosen, topology)
-    plan = study.measure.plan()
-    requests = (plan.min_blocks + plan.min_warmup_blocks) * plan.requests_per_visit
-    # The last of the tiers stands for all of a placement: what crosses is not known before.
-    by_condition = [
-        sorted(
-            predict_whole_s(placement.tiers[-1], topology, condition, workload)
-            for placement in grid
-        )
-        for condition in conditions
-    ]
-    profiling_s = 0.0
-    if study.measure.strategies == "chosen":
-        # heuristic: of what is predicted a third is near enough to be measured, and two of it
-        # have to be measured four times as long to be told apart.
-        profiling_s = PROFILE_REQUESTS * sum(
-            predict_whole_s(placement.tiers[-1], topology, unlimited(topology), workload)
-            for placement in grid
-        )
-        by_condition = [
-            times_s[: max(5, len(times_s) // 3)] + 3 * times_s[:2] for times_s in by_condition
-        ]
-    sending_s = sum(sum(times_s) for times_s in by_condition)
-    variants = len({placement.operator.variant for placement in grid})
-    looking_s = variants * (len(subject.evaluation) + 4 * len(subject.calibration)) * one_s
-    quantizing_s = (
-        study.operators.quantize.budget_s
-        / 4
-        * sum(
-            operator in {Operator.Q, Operator.QE}
-            for operator in {placement.operator.variant for placement in grid}
-        )
-    )
-    # heuristic: agents start in some seconds; probes take 2 s a link and condition.
-    fixed_s = 10.0 + 2.0 * len(topology.links) * len(conditions)
-    return profiling_s + requests * sending_s + looking_s + quantizing_s + fixed_s
+    options = study.operators.partition
+    if options.cut != "auto":
+        find_cut(subject.graph, options.cut)
+    if options.kept_near:
+        _ = Placing(subject.graph, Workload(1.0, 0, 0), options.kept_near).stay

@@ -11,13 +11,14 @@ from tierwise.disk import writing
 from tierwise.progress import SILENT, Progress
 from tierwise.store.results import StudyResults, TrialState
 from tierwise.store.write import StudyStore
+from tierwise.study.estimate import estimate_s
 from tierwise.study.file import StudyFile
 from tierwise.study.identity import check_identity, identity_of
 from tierwise.study.job import MeasureJob
 from tierwise.study.measuring import measure_study, unmeasured
 from tierwise.study.parse import read_study_file
 from tierwise.study.placements import Placement, placements
-from tierwise.study.plan import PlannedStrategy, check_named_cut, estimate_s, plan_trials
+from tierwise.study.plan import PlannedStrategy, check_named_cut, plan_trials
 from tierwise.study.segments import make_segments
 from tierwise.study.subject import Subject, open_subject
 from tierwise.study.variants import build_variants, evaluate_variants
@@ -58,7 +59,9 @@ def outline_study(path: Path, progress: Progress = SILENT) -> Outline:
     subject = open_subject(study, path.parent, progress)
     check_named_cut(study, subject)
     return Outline(
-        placements=placements(study.operators.chosen, topology),
+        placements=placements(
+            study.operators.chosen, topology, study.operators.partition.most_tiers
+        ),
         topology=topology,
         conditions=conditions,
         samples=study.measure.samples,

@@ -14,9 +14,9 @@ from tierwise.operators.strategy import Strategy
 from tierwise.progress import SILENT, Progress
 from tierwise.runtime.session import Session, SessionOptions, open_session
 from tierwise.store.results import SegmentCosts
-from tierwise.study.plan import HEADER_BYTES
 from tierwise.study.segments import Segment
 from tierwise.study.variants import StoredVariant
+from tierwise.study.workload import HEADER_BYTES
 
 _Place = tuple[str, tuple[str, ...]]
 # heuristic: kernels differ along a network by type and not from node to node, so between so many

@@ -1,7 +1,7 @@
 """Build the variants of a study and keep them in its store; what is there is not built again."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tierwise.operators.quantize import QuantizedVariant, Recipe, quantize, reci
 from tierwise.operators.strategy import Operator
 from tierwise.operators.variant import Variant
 from tierwise.progress import SILENT, Progress
-from tierwise.quality.evaluate import evaluate, quality_caveats, refer
+from tierwise.quality.evaluate import Reference, evaluate, quality_caveats, refer
 from tierwise.runtime.materialise import model_bytes
 from tierwise.runtime.prepare import prepare
 from tierwise.runtime.profile import node_times
@@ -276,6 +276,22 @@ def evaluate_variants(
                 + (f", loses {figure.loss:.1f} points" if operator is not Operator.I else "")
             )
             task.advance(note=operator.value)
+
+
+def original_answers(
+    study: StudyFile,
+    subject: Subject,
+    variants: Mapping[Operator, StoredVariant],
+    store: StudyStore,
+) -> Reference:
+    """What other models are judged against on the evaluation inputs.
+
+    With labels the original's answers are not looked at again, so they are not made again.
+    """
+    figure, data = store.results().quality[Operator.I.value], subject.evaluation
+    if figure.from_labels:
+        return Reference(tuple({} for _ in range(len(data))), figure)
+    return refer(variants[Operator.I].path, data, study.task)
 
 
 def _same_file(operator: Operator, variants: dict[Operator, StoredVariant]) -> str:

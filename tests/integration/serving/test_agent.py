@@ -71,10 +71,10 @@ def test_an_image_goes_through_a_chain_and_every_part_is_accounted_for(
 @pytest.mark.parametrize(
     ("encoding", "smaller", "tolerance"),
     [
-        ("none+zlib", 1.0, 0),
+        ("none+zstd", 1.0, 0),
         ("fp16", 1.9, 3),
         ("int8(2.003,0)", 3.5, 11),
-        ("int8(2.003,0)+zlib", 3.5, 11),
+        ("int8(2.003,0)+zstd", 3.5, 11),
     ],
 )
 def test_boundary_encodings_make_the_crossing_smaller(

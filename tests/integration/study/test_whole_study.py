@@ -9,9 +9,14 @@ import time
 
 import numpy as np
 import pytest
+from tests.integration.study.conftest import CHANNELS, SIDE
 
 from tierwise.caveats import WarningKind
+from tierwise.deploy.study_files import deploy_study
 from tierwise.errors import UserError
+from tierwise.operators.strategy import Operator
+from tierwise.recommend.outlook import predict
+from tierwise.recommend.requirement import Requirement
 from tierwise.store.read import read_results
 from tierwise.store.results import TrialState
 from tierwise.study.run import outline_study, run_study
@@ -46,6 +51,22 @@ def check_complete(folder, samples=SAMPLES):
     return results
 
 
+def check_boundaries(results):
+    """Floats cross smaller than they are and are judged so; integers lose nothing."""
+    by_operator = {t.strategy.operator: t for t in results.trials if t.strategy.cuts}
+    floats, integers = by_operator[Operator.P], by_operator[Operator.QEP]
+    assert floats.strategy.encoding.startswith("int8")
+    assert floats.strategy.lossy
+    own = results.quality_of(floats.strategy)
+    assert own is results.quality[floats.strategy.id]
+    assert own.n == results.quality["I"].n
+    raw_bytes = 4 * CHANNELS * SIDE * SIDE
+    assert floats.wire_bytes["mobile-cloud"] < raw_bytes / 3
+    if integers.strategy.variant == "QE" and results.variants["QE"].notes[0].startswith("QDQ"):
+        assert not integers.strategy.lossy
+        assert results.quality_of(integers.strategy) is results.quality["QE"]
+
+
 @pytest.mark.parametrize("backend", ["auto", "userspace"])
 def test_a_whole_study_ends_with_every_trial_measured(subject, tmp_path, backend):
     text = subject.read_text().replace("samples: 6", f"samples: 6, backend: {backend}")
@@ -62,6 +83,7 @@ def test_a_whole_study_ends_with_every_trial_measured(subject, tmp_path, backend
     split = next(t for t in results.trials if t.strategy.operator.partitions)
     assert split.parts_s.keys() >= {"compute@mobile", "compute@cloud", "transfer@mobile-cloud"}
     assert split.wire_bytes["mobile-cloud"] > 0
+    check_boundaries(results)
     here = next(t for t in results.trials if t.strategy.tiers == ("mobile",))
     assert not here.wire_bytes
     assert here.memory_bytes["mobile"] > 10_000_000
@@ -158,3 +180,43 @@ def test_the_plan_shows_the_grid_and_runs_nothing(subject, tmp_path):
     assert len(outline.conditions) == 2
     assert outline.estimate_s > 0
     assert sorted(tmp_path.rglob("*")) == before
+
+
+CHAINS = """\
+model: model.onnx
+task: classification
+data: {npz: data.npz}
+tiers: {mobile: {cpus: 0.5}, edge: {cpus: 0.5}, cloud: {cpus: 1.0}}
+links:
+  mobile-edge: {bandwidth: 100Mbit, rtt: 1ms}
+  edge-cloud: {bandwidth: 20Mbit, rtt: 2ms}
+operators: {use: [I, P], partition: {most_tiers: 3, max_loss: 100, private: raw-input}}
+quality: {calibration: 24, evaluation: 40}
+measure: {samples: 3}
+"""
+
+
+def test_three_tiers_in_a_chain_and_the_raw_input_stays_where_it_is(subject, tmp_path):
+    subject.write_text(CHAINS)
+    results = run_study(subject, tmp_path / "out")
+    state = {t.strategy.placement + "/" + t.strategy.operator.value: t for t in results.trials}
+    measured = {name for name, t in state.items() if t.state is TrialState.MEASURED}
+    assert measured == {"mobile/I", "mobile-edge/P", "mobile-cloud/P", "mobile-edge-cloud/P"}
+    assert {t.reason for name, t in state.items() if name not in measured} == {
+        "privacy: the raw input would leave mobile"
+    }
+    chain = state["mobile-edge-cloud/P"]
+    assert len(chain.strategy.cuts) == 2
+    assert {f"compute@{tier}" for tier in ("mobile", "edge", "cloud")} <= chain.parts_s.keys()
+    assert {"transfer@mobile-edge", "transfer@edge-cloud"} <= chain.parts_s.keys()
+    assert {*chain.wire_bytes} == {"mobile-edge", "edge-cloud"}
+    assert WarningKind.OUTPUT_DIFFERS not in {w.kind for w in results.warnings}
+    predicted = predict(results, Requirement()).recommendation.verdicts[0]
+    assert {a.trial.strategy.placement for a in predicted.strategies} >= {"mobile-edge-cloud"}
+    written = deploy_study(
+        tmp_path / "out", Requirement(), tmp_path / "rollout", strategy_id=chain.strategy.id
+    )
+    stages = [json.loads(path.read_text()) for path in written if path.name == "stage.json"]
+    assert [stage["next"] is None for stage in stages] == [False, False, True]
+    assert [*stages[0]["encodings"]] == [name for name, _ in chain.strategy.encodings[0]]
+    assert "as `int8(" in (tmp_path / "rollout" / "README.md").read_text()

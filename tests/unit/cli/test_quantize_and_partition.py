@@ -105,7 +105,7 @@ def test_partition_chooses_an_encoding_for_a_slow_link(files, tmp_path, capsys):
     assert manifest["boundaries"][0]["tensors"][0]["encoding"] == chosen["encoding"]
 
 
-@pytest.mark.parametrize(("encode", "text"), [("fp16", "fp16"), ("zlib", "none+zlib")])
+@pytest.mark.parametrize(("encode", "text"), [("fp16", "fp16"), ("zstd", "none+zstd")])
 def test_one_encoding_for_all_is_written_to_the_manifest(files, tmp_path, encode, text):
     partition.command(files / "model.onnx", at="0.5", out=tmp_path, encode=encode)
     manifest = json.loads((tmp_path / "manifest.json").read_text())

@@ -9,12 +9,19 @@ import pytest
 from tierwise.errors import CutError, DataError, UserError
 from tierwise.graph.cuts import find_cut, list_cuts
 from tierwise.operators.choose_encodings import choose_encodings
-from tierwise.operators.encoding import FP16, NONE, Encoding, Kind, decode, encode
+from tierwise.operators.encoding import FP16, NONE, Encoding, EncodingCost, Kind, decode, encode
 from tierwise.operators.manifest import write_partition
 from tierwise.operators.partition import Chain, partition
 from tierwise.operators.quantize import RECIPES, quantize
 from tierwise.runtime.session import SessionOptions, open_session
 from tierwise.testing.subjects import residual_classifier
+
+
+def over(*bandwidths_bit_per_s):
+    """Links of these bandwidths, one for each boundary; ``None``: unlimited."""
+    return [
+        lambda cost, rate=rate: EncodingCost.crossing_s(cost, rate) for rate in bandwidths_bit_per_s
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +120,9 @@ def test_an_encoding_for_a_tensor_that_does_not_cross_is_refused(subject):
 
 def test_on_a_slow_link_the_tensor_is_made_small_and_the_loss_is_measured(subject):
     parts = partition(subject.graph, [find_cut(subject.graph, 0.5)])
-    choice = choose_encodings(parts, subject.calibration, [1e5], task="classification", max_loss=20)
+    choice = choose_encodings(
+        parts, subject.calibration, over(1e5), task="classification", max_loss=20
+    )
     [name] = choice.partition.boundaries[0].encodings
     assert choice.partition.boundaries[0].encodings[name].kind is Kind.INT8
     assert choice.loss <= 20
@@ -125,14 +134,14 @@ def test_on_a_slow_link_the_tensor_is_made_small_and_the_loss_is_measured(subjec
 
 def test_on_an_unlimited_link_nothing_is_encoded(subject):
     parts = partition(subject.graph, [find_cut(subject.graph, 0.5)])
-    choice = choose_encodings(parts, subject.calibration, [None], task="classification")
+    choice = choose_encodings(parts, subject.calibration, over(None), task="classification")
     assert choice.partition.boundaries[0].encodings == {}
     assert choice.loss == 0
 
 
 def test_without_any_loss_allowed_only_lossless_encodings_are_used(subject):
     parts = partition(subject.graph, [find_cut(subject.graph, 0.5)])
-    choice = choose_encodings(parts, subject.calibration, [1e5], task="any", max_loss=0)
+    choice = choose_encodings(parts, subject.calibration, over(1e5), task="any", max_loss=0)
     for encoding in choice.partition.boundaries[0].encodings.values():
         assert encoding.lossless
 
@@ -140,8 +149,8 @@ def test_without_any_loss_allowed_only_lossless_encodings_are_used(subject):
 def test_the_chooser_refuses_what_it_cannot_do(subject):
     parts = partition(subject.graph, [find_cut(subject.graph, 0.5)])
     with pytest.raises(DataError, match="2 bandwidths for 1 boundaries"):
-        choose_encodings(parts, subject.calibration, [1e6, 1e6])
+        choose_encodings(parts, subject.calibration, over(1e6, 1e6))
     with pytest.raises(DataError, match=r"there are none\. Give some: --calibration DIR"):
-        choose_encodings(parts, subject.calibration.subset([]), [1e6])
+        choose_encodings(parts, subject.calibration.subset([]), over(1e6))
     with pytest.raises(UserError, match="A loss of -1 points cannot be asked for"):
-        choose_encodings(parts, subject.calibration, [1e6], max_loss=-1)
+        choose_encodings(parts, subject.calibration, over(1e6), max_loss=-1)

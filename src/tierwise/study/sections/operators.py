@@ -95,6 +95,41 @@ class PartitionOptions(Section):
         description="`auto`: the best predicted cut for each pair of tiers; or a cut's id or "
         "tensor (see `tierwise inspect --cuts`); or 0.5: the cut nearest to half of the work.",
     )
+    most_tiers: Literal[2, 3] = Field(
+        default=2,
+        description="3: chains of three tiers, with two cuts, are tried as well as pairs.",
+    )
+    encode: Literal["auto", "none"] = Field(
+        default="auto",
+        description="`auto`: tensors cross between tiers as fp16, as int8, compressed (zstd) or as "
+        "they are, whatever is fastest over the links within `max_loss`; `none`: as they are.",
+    )
+    max_loss: float = Field(
+        default=0.5,
+        ge=0,
+        le=100,
+        description="Points of quality that encoding may lose at a boundary, judged on "
+        "calibration data; what it really loses is evaluated and counted with the strategy.",
+    )
+    private: str = Field(
+        default="none",
+        description="What must not leave the first tier: `raw-input`, or a node or tensor of the "
+        "model: then nothing leaves that it had no part in. Placements that cannot keep to it are "
+        "left out.",
+    )
+
+    @property
+    def kept_near(self) -> str:
+        """:attr:`private`, or ``""`` where nothing is."""
+        return "" if self.private == "none" else self.private
+
+    @model_validator(mode="after")
+    def _one_cut_makes_two_tiers(self) -> Self:
+        if self.cut != "auto" and self.most_tiers > 2:
+            raise ValueError(
+                "`cut` names one cut, which makes two segments. Remove it, or `most_tiers: 3`."
+            )
+        return self
 
 
 class OperatorsSpec(Section):
