@@ -2,14 +2,17 @@
 
 Counted are the operators whose work is a sum of products. Element-wise operators, pooling,
 normalisation, data movement and comparisons count 0: their time is memory traffic, which no
-count of operations predicts; a profile on the tier does. Bodies of ``Loop`` and ``Scan`` count 0
-as well, because the number of iterations is not in the graph; of ``If`` the dearer branch counts.
+count of operations predicts; a profile on the tier does. Of ``If`` the dearer branch counts; the
+body of ``Scan`` counts once for each slice, and that of ``Loop`` as often as its trip count says,
+where that is a constant, and once where it is not.
 """
 
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import onnx_ir as ir
+import onnx_ir.passes.common as passes
 
 from tierwise.graph.tensors import TensorInfo
 
@@ -17,8 +20,8 @@ Tensors = Mapping[str, TensorInfo]
 _Count = Callable[[ir.Node, Tensors], int]
 
 UNCOUNTED = (
-    "Element-wise operators, pooling, normalisation and data movement count 0 MACs, "
-    "and so do the bodies of Loop and Scan."
+    "Element-wise operators, pooling, normalisation and data movement count 0 MACs; the body of a "
+    "Loop whose trip count is no constant counts once."
 )
 
 
@@ -140,10 +143,55 @@ def _matmul_nbits(node: ir.Node, tensors: Tensors) -> int:
     return math.prod(_output(node, tensors)) * node.attributes.get_int("K", 0)
 
 
+def _body(node: ir.Node, body: ir.Graph, tensors: Tensors) -> int:
+    """A subgraph once, with the shapes that follow from those of the outer tensors it reads."""
+    own = {*body.inputs, *body.initializers.values()}
+    own |= {value for inner in body for value in inner.outputs}
+    read = dict.fromkeys(value for inner in body for value in inner.inputs if value is not None)
+    outer = [value for value in read if value not in own and value.name]
+    weights = [*body.initializers.values(), *(one for one in outer if one.const_value is not None)]
+    given = [*body.inputs, *(one for one in outer if one.const_value is None)]
+    opsets = {} if node.graph is None else dict(node.graph.opset_imports)
+    alone = ir.GraphView(
+        given, list(body.outputs), nodes=list(body), initializers=weights,
+        opset_imports=opsets,
+        name=body.name or "body",
+    ).clone()  # fmt: skip
+    for value in alone.inputs:
+        info = tensors.get(value.name or "")
+        if info is not None and value.name in {one.name for one in outer}:
+            value.shape = ir.Shape(info.shape)
+            value.dtype = ir.DataType.from_numpy(np.dtype(info.dtype))
+    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(
+        ir.Model(alone, ir_version=10)
+    )
+    return sum(macs(inner, {}) for inner in alone)
+
+
+def _subgraphs(node: ir.Node) -> list[ir.Graph]:
+    return [attribute.as_graph() for attribute in node.attributes.values()
+            if attribute.type == ir.AttributeType.GRAPH]  # fmt: skip
+
+
 def _if(node: ir.Node, tensors: Tensors) -> int:
-    branches = [attribute.as_graph() for attribute in node.attributes.values()
-                if attribute.type == ir.AttributeType.GRAPH]  # fmt: skip
-    return max((sum(macs(inner, tensors) for inner in branch) for branch in branches), default=0)
+    return max((_body(node, branch, tensors) for branch in _subgraphs(node)), default=0)
+
+
+def _loop(node: ir.Node, tensors: Tensors) -> int:
+    trips = node.inputs[0]
+    count = 1
+    if trips is not None and trips.const_value is not None:
+        count = max(int(trips.const_value.numpy().reshape(-1)[0]), 0)
+    return count * sum(_body(node, body, tensors) for body in _subgraphs(node))
+
+
+def _scan(node: ir.Node, tensors: Tensors) -> int:
+    slices = node.attributes.get_int("num_scan_inputs", 0)
+    axes = node.attributes.get("scan_input_axes")
+    axis = axes.as_ints()[0] if axes is not None else 0
+    # Scanned inputs come last; every one of them has as many slices.
+    scanned = _shape(node, len(node.inputs) - slices, tensors)
+    return scanned[axis] * sum(_body(node, body, tensors) for body in _subgraphs(node))
 
 
 _COUNTS: dict[tuple[str, str], _Count] = {
@@ -162,6 +210,8 @@ _COUNTS: dict[tuple[str, str], _Count] = {
     ("", "RNN"): _recurrent(1),
     ("", "Attention"): _attention_standard,
     ("", "If"): _if,
+    ("", "Loop"): _loop,
+    ("", "Scan"): _scan,
     ("com.microsoft", "FusedConv"): _conv(1),
     ("com.microsoft", "FusedMatMul"): _matmul,
     ("com.microsoft", "FusedGemm"): _gemm,
