@@ -24,8 +24,8 @@ from tierwise.study.choosing import (
     probes,
 )
 from tierwise.study.conditions import Measuring
+from tierwise.study.estimate import PROFILE_REQUESTS
 from tierwise.study.file import StudyFile
-from tierwise.study.plan import PROFILE_REQUESTS
 from tierwise.study.segment_costs import measure_segment_costs
 from tierwise.study.starting import measure_starts
 from tierwise.tiers.topology import NetworkCondition
