@@ -20,7 +20,6 @@ links: {mobile-cloud: {bandwidth: [20Mbit, 100Mbit], rtt: 2ms}}
 operators:
   use: [I, Q, E, P, QEP]
   quantize: {budget: 2s, max_loss: 100}
-  partition: {cut: 0.5, max_loss: 100}
 quality: {calibration: 24, evaluation: 40}
 measure: {samples: 6, strategies: all}
 require: {max_loss: 100}

@@ -70,6 +70,7 @@ def check_boundaries(results):
 @pytest.mark.parametrize("backend", ["auto", "userspace"])
 def test_a_whole_study_ends_with_every_trial_measured(subject, tmp_path, backend):
     text = subject.read_text().replace("samples: 6", f"samples: 6, backend: {backend}")
+    text = text.replace("quality:", "  partition: {cut: 0.5, max_loss: 100}\nquality:")
     subject.write_text(text)
     run_study(subject, tmp_path / "out")
     results = check_complete(tmp_path / "out")
