@@ -1,4 +1,4 @@
-"""Write a study's raw samples, trials and scores as CSV or Parquet."""
+"""Write a study's raw samples, trials and scores as CSV or Parquet, or log them to MLflow."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,11 +20,13 @@ def command(
     """Write what was measured as tables for other programs; measures nothing.
 
     `samples` has a row for every timed request with its breakdown, `trials` one for every
-    strategy under every network, `scores` one for every variant and evaluation input.
+    strategy under every network, `scores` one for every variant and evaluation input. MLflow gets
+    a run for every trial and one for the study, which has the report; exported again, what has not
+    changed stays. Its store is `mlflow.db` in the directory, unless MLFLOW_TRACKING_URI is set.
 
     Args:
         study: The study's directory, as given to `tierwise run -o`.
-        to: csv, or parquet (needs the extra `parquet`).
+        to: csv, parquet (needs the extra `parquet`) or mlflow (needs the extra `mlflow`).
         out: Directory to write to; by default `export` in the study's directory.
     """
     for path in export(read_results(study), out or study / "export", to):

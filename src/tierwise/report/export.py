@@ -9,8 +9,10 @@ from typing import Any
 
 from tierwise.disk import writing
 from tierwise.errors import MissingExtra, UserError
+from tierwise.report.export_mlflow import export_mlflow
 from tierwise.store.results import StudyResults, TrialResult
 
+_MLFLOW = "mlflow"
 Cell = str | int | float | None
 
 
@@ -30,24 +32,29 @@ class ExportTable:
 
 
 def export(results: StudyResults, out: Path, to: str = "csv") -> tuple[Path, ...]:
-    """Write ``samples``, ``trials`` and ``scores`` into the directory ``out``.
+    """Write ``samples``, ``trials`` and ``scores`` into the directory ``out``, or log to MLflow.
 
     Args:
         results: Of the study.
         out: Made where it is missing.
-        to: ``"csv"`` or ``"parquet"`` (extra ``parquet``).
+        to: ``"csv"``, ``"parquet"`` (extra ``parquet``) or ``"mlflow"`` (extra ``mlflow``; see
+            :func:`~tierwise.report.export_mlflow.export_mlflow`).
 
     Returns:
         The files written.
 
     Raises:
         UserError: The format is not known.
-        MissingExtra: ``pyarrow`` is not installed.
+        MissingExtra: ``pyarrow`` or MLflow is not installed.
         DiskFull: No space is left; no half-written file stays.
     """
+    if to == _MLFLOW:
+        return export_mlflow(results, out)
     if to not in _WRITERS:
         raise UserError(
-            f"There is no export to {to!r}.", hint=f"Choose --to {', '.join(_WRITERS)}.", format=to
+            f"There is no export to {to!r}.",
+            hint=f"Choose --to {', '.join([*_WRITERS, _MLFLOW])}.",
+            format=to,
         )
     write = _WRITERS[to]
     written = []
