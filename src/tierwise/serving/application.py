@@ -13,7 +13,6 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -30,7 +29,6 @@ from tierwise.serving.faults import (
     BadRequest,
     Cancelled,
     Failed,
-    MethodNotAllowed,
     NotFound,
     Overloaded,
     Refusal,
@@ -43,6 +41,7 @@ from tierwise.serving.limits import Limits
 from tierwise.serving.metrics import AgentCollector, Metrics
 from tierwise.serving.openapi import openapi
 from tierwise.serving.repository import VERSION, Repository, ServedModel
+from tierwise.serving.routes import Handler, Path, Route, WrongMethod, is_infer, split_path
 from tierwise.serving.security import check_token
 from tierwise.serving.stage import StageSpec
 from tierwise.serving.strict_json import parse_json
@@ -58,24 +57,6 @@ _RETRY_AFTER = {"Retry-After": "1"}
 _OPEN_PATHS = frozenset({("v2", "health", "live"), ("v2", "health", "ready")})
 
 _NOTHING = memoryview(b"")
-
-Path = tuple[str, ...]
-Handler = Callable[[HttpRequest, Path], HttpResponse]
-
-
-@dataclass(frozen=True)
-class _Route:
-    """A path: names in capitals stand for anything."""
-
-    method: str
-    pattern: Path
-    handler: Handler
-    slow: bool = False
-
-    def matches(self, path: Path) -> bool:
-        return len(path) == len(self.pattern) and all(
-            want.isupper() or want == have for want, have in zip(self.pattern, path, strict=True)
-        )
 
 
 class AgentApplication:
@@ -109,10 +90,13 @@ class AgentApplication:
         self._metrics = Metrics(AgentCollector(tier, lambda: repository.models, gauges))
         self._routes = self._build_routes()
 
-    def _build_routes(self) -> Sequence[_Route]:
-        def get(path: str, handler: Handler) -> list[_Route]:
-            pattern = _split(path)
-            return [_Route("GET", pattern, handler), _Route("HEAD", pattern, handler)]
+    def _build_routes(self) -> Sequence[Route]:
+        def get(path: str, handler: Handler) -> list[Route]:
+            pattern = split_path(path)
+            return [Route("GET", pattern, handler), Route("HEAD", pattern, handler)]
+
+        def post(path: str, handler: Handler, *, slow: bool = False) -> Route:
+            return Route("POST", split_path(path), handler, slow)
 
         model, versioned = "/v2/models/MODEL", "/v2/models/MODEL/versions/VERSION"
         routes = [
@@ -122,11 +106,9 @@ class AgentApplication:
             *get("/v2/models/stats", self._get_all_statistics),
             *get("/metrics", self._get_metrics),
             *get("/openapi.json", lambda *_: _json(openapi())),
-            _Route("POST", _split("/v2/repository/index"), self._post_index),
-            _Route("POST", _split("/v2/repository/models/MODEL/load"), self._post_load, slow=True),
-            _Route(
-                "POST", _split("/v2/repository/models/MODEL/unload"), self._post_unload, slow=True
-            ),
+            post("/v2/repository/index", self._post_index),
+            post("/v2/repository/models/MODEL/load", self._post_load, slow=True),
+            post("/v2/repository/models/MODEL/unload", self._post_unload, slow=True),
             *get("/tierwise/v1/artifacts/SHA256", self._get_artifact),
         ]
         for base in (model, versioned):
@@ -142,23 +124,23 @@ class AgentApplication:
 
     def admit(self, request: HttpRequest, length: int | None) -> Sink | None:
         """Refuse what isn't worth reading; an artefact goes to the disk."""
-        path = _split(request.path)
+        path = split_path(request.path)
         if path not in _OPEN_PATHS:
             check_token(request.headers, self._token)
         if request.method == "PUT" and path[:3] == ("tierwise", "v1", "artifacts"):
             if len(path) == 4:
                 return self.repository.cache.receive(path[3], length)
-        elif not _is_infer(request.method, path):
+        elif not is_infer(request.method, path):
             self._find(request.method, path)
         return None
 
     def handle(self, request: HttpRequest, sink: Sink | None, respond: Respond) -> None:
         """Answer in the event loop what takes no time; everything else in a thread."""
-        path = _split(request.path)
+        path = split_path(request.path)
         try:
             if isinstance(sink, Incoming):
                 self._loader.submit(self._answer, partial(_finish_artifact, sink), respond)
-            elif _is_infer(request.method, path):
+            elif is_infer(request.method, path):
                 self._submit_infer(self._model(path), request, respond)
             else:
                 route = self._find(request.method, path)
@@ -175,7 +157,7 @@ class AgentApplication:
         headers = dict(_RETRY_AFTER) if isinstance(refusal, Overloaded) else {}
         if refusal.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        if isinstance(refusal, _WrongMethod):
+        if isinstance(refusal, WrongMethod):
             headers["Allow"] = ", ".join(refusal.allowed)
         return _json({"error": refusal.message}, refusal.status, headers)
 
@@ -213,18 +195,18 @@ class AgentApplication:
             return Overloaded(f"The agent's disk or memory failed: {error}.")
         return Failed("internal error; the agent's log says more")
 
-    def _find(self, method: str, path: Path) -> _Route:
+    def _find(self, method: str, path: Path) -> Route:
         matching = [route for route in self._routes if route.matches(path)]
         for route in matching:
             if route.method == method:
                 return route
         allowed = [route.method for route in matching]
-        if _is_infer("POST", path):
+        if is_infer("POST", path):
             allowed.append("POST")
         if path[:3] == ("tierwise", "v1", "artifacts") and len(path) == 4:
             allowed.append("PUT")
         if allowed:
-            raise _WrongMethod(method, allowed)
+            raise WrongMethod(method, allowed)
         raise NotFound(f"There is no path /{'/'.join(path):.200}. See /openapi.json.")
 
     # -- inference -------------------------------------------------------------------------------
@@ -232,8 +214,8 @@ class AgentApplication:
     def expect(self, request: HttpRequest, client: socket.socket) -> Callable[[], HttpResponse]:
         """What will answer an inference request; ``client``: whose leaving cancels it."""
         check_token(request.headers, self._token)
-        path = _split(request.path)
-        if not _is_infer(request.method, path):
+        path = split_path(request.path)
+        if not is_infer(request.method, path):
             self._find(request.method, path)
         model = self._model(path)
         job = self.job(request.received_at, request.wire_bytes)
@@ -393,12 +375,6 @@ class AgentApplication:
         return _json({"sha256": path[3], "size_bytes": size})
 
 
-class _WrongMethod(MethodNotAllowed):
-    def __init__(self, method: str, allowed: Sequence[str]) -> None:
-        super().__init__(f"{method:.20} is not possible here; use {', '.join(allowed)}.")
-        self.allowed = allowed
-
-
 def encode_answer(request: InferRequest, response: InferResponse) -> HttpResponse:
     """The response's bytes, each output as it was asked for."""
     wanted = {output.name: output.binary for output in request.outputs}
@@ -420,19 +396,6 @@ def _header_length(request: HttpRequest, body: memoryview) -> int | None:
 def _finish_artifact(sink: Incoming) -> HttpResponse:
     sink.finish()
     return HttpResponse(201)
-
-
-def _is_infer(method: str, path: Path) -> bool:
-    return (
-        method == "POST"
-        and path[:2] == ("v2", "models")
-        and path[-1] == "infer"
-        and (len(path) == 4 or (len(path) == 6 and path[3] == "versions"))
-    )
-
-
-def _split(path: str) -> Path:
-    return tuple(path.strip("/").split("/"))
 
 
 def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
