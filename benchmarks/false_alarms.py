@@ -17,7 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import kruskal
 
+from tierwise.measure.narrowing import Narrowing
 from tierwise.measure.plan import MeasurePlan
+from tierwise.measure.sample import Block, Sample
 from tierwise.stats.conover import conover
 from tierwise.stats.corrections import holm
 from tierwise.stats.median_interval import median_interval
@@ -27,6 +29,8 @@ STRATEGIES = 100
 TRUE_DIFFERENCE = 0.05
 MEDIAN_S = 0.040
 PLAN = MeasurePlan()
+# How a run chooses: contenders of one condition, and the looks that its claims are corrected for.
+CONTENDERS, TESTS = 6, 8
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,43 @@ def power(studies: int, seed: int) -> None:
         )
 
 
+def narrowed(studies: int, seed: int) -> None:
+    """The plan that `tierwise run` follows: it looks, leaves out what is slower, and goes on."""
+    names = [str(i) for i in range(CONTENDERS)]
+    looks = tuple(PLAN.min_blocks * 2**i for i in range(4))
+    print(
+        f"\nNull, looked at after {', '.join(map(str, looks))} blocks: {CONTENDERS} identical "
+        f"contenders, claims corrected for {TESTS} looks, {studies} studies each"
+    )
+    print(f"{'noise':40}{'any claim at any look':>28}{'blocks':>10}")
+    for number, noise in enumerate(NULLS):
+        rng = np.random.default_rng([seed, 11, number])
+        alarms, blocks = 0, []
+        for _ in range(studies):
+            latencies_s = study(rng, noise, looks[-1], np.full(CONTENDERS, MEDIAN_S))
+            claimed, count = narrowed_claim(latencies_s, names, looks)
+            alarms += claimed
+            blocks.append(count)
+        print(f"{noise.name:40}{share(alarms, studies):>28}{np.median(blocks):>10.0f}", flush=True)
+
+
+def narrowed_claim(latencies_s, names, looks) -> tuple[bool, int]:
+    """Whether anything was called slower at any look, and after how many blocks it ended."""
+    narrowing = Narrowing(names, looks, tests=TESTS)
+    finished: set[str] = set()
+    for number, row in enumerate(latencies_s):
+        live = [name for name in names if name not in finished]
+        samples = tuple(
+            Sample(name, number, 0, float(row[int(name)]), {}, {}, float(number)) for name in live
+        )
+        look = narrowing.add(Block(number, 0, tuple(live), samples))
+        if look is not None:
+            finished |= look.finished
+            if look.enough or look.last:
+                break
+    return bool(finished), number + 1
+
+
 def timed(part: Callable[[], None]) -> None:
     started_s = time.perf_counter()
     part()
@@ -172,6 +213,7 @@ def main() -> None:
     print(f"seed {asked.seed}")
     for blocks in (PLAN.min_blocks, 100):
         timed(lambda blocks=blocks: false_alarms(asked.studies, asked.seed, blocks))
+    timed(lambda: narrowed(asked.studies, asked.seed))
     timed(lambda: one_after_the_other(max(20, asked.studies // 8), asked.seed, 30))
     timed(lambda: power(max(20, asked.studies // 8), asked.seed))
 

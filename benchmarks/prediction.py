@@ -1,8 +1,10 @@
 """How far the latency model is off on what it was not given: strategies, and conditions.
 
 ``python benchmarks/prediction.py`` runs a short study of the demo's classifier itself (12
-strategies, 3 bandwidths of edge-cloud) in a temporary directory; ``python benchmarks/prediction.py
-DIR`` takes a study that is there. Every error is against a measured median, which is noisy itself.
+strategies, 3 bandwidths of edge-cloud) in a temporary directory: first as a run chooses, which
+leaves a profile, then all of it. ``python benchmarks/prediction.py DIR`` takes a study that is
+there. A strategy that is left out is left out of the profile too. Every error is against a measured
+median, which is noisy itself.
 """
 
 import sys
@@ -31,10 +33,13 @@ def measured_study(folder: Path) -> StudyResults:
     study = yaml.safe_load(path.read_text("utf-8"))
     study["links"]["edge-cloud"]["bandwidth"] = RATES
     study["operators"] = OPERATORS
-    study["measure"] = {"samples": 30}
     study.pop("require")
-    path.write_text(yaml.safe_dump(study, sort_keys=False), "utf-8")
-    return run_study(path, folder / "study")
+    # A run that chooses leaves the profile and what segments cost; then all are measured.
+    for measure in ({"samples": 10, "max_samples": 10}, {"samples": 30, "strategies": "all"}):
+        study["measure"] = measure
+        path.write_text(yaml.safe_dump(study, sort_keys=False), "utf-8")
+        results = run_study(path, folder / "study")
+    return results
 
 
 def hidden(trial: TrialResult) -> TrialResult:
@@ -65,7 +70,8 @@ def strategies_left_out(results: StudyResults, measured: list[TrialResult], trut
     errors, inside, silent = [], [], 0
     for strategy in dict.fromkeys(t.strategy for t in measured):
         kept = tuple(hidden(t) if t.strategy == strategy else t for t in results.trials)
-        model = fit_latency_model(replace(results, trials=kept))
+        profile = tuple(t for t in results.profile if t.strategy != strategy)
+        model = fit_latency_model(replace(results, trials=kept, profile=profile))
         row = model.strategies.index(strategy)
         predictions = model.predict(results.conditions)
         for column, condition in enumerate(results.conditions):

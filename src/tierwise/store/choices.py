@@ -1,11 +1,11 @@
 """What decides which trials are measured, in the database: profile, expected costs and rounds."""
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import orjson
 
 from tierwise.measure.sample import Block, Sample
 from tierwise.operators.strategy import Strategy
@@ -49,8 +49,8 @@ def load_profile_blocks(db: sqlite3.Connection) -> tuple[Block, ...]:
                 block=row["block"],
                 input_index=row["input_index"],
                 latency_s=row["latency_s"],
-                parts_s=json.loads(row["parts_s"]),
-                wire_bytes=json.loads(row["wire_bytes"]),
+                parts_s=orjson.loads(row["parts_s"]),
+                wire_bytes=orjson.loads(row["wire_bytes"]),
                 started_at_s=row["started_at_s"],
             )
         )
@@ -114,7 +114,7 @@ def load_segment_costs(db: sqlite3.Connection) -> dict[str, SegmentCosts]:
         return {}
     return {
         row["strategy"]: SegmentCosts(
-            tuple(json.loads(row["compute_shares"])), tuple(json.loads(row["hop_bytes"]))
+            tuple(orjson.loads(row["compute_shares"])), tuple(orjson.loads(row["hop_bytes"]))
         )
         for row in db.execute("SELECT * FROM segment_costs")
     }
@@ -145,7 +145,7 @@ def load_rounds(
         return {}
     found: dict[NetworkCondition, list[Round]] = {}
     for row in db.execute("SELECT * FROM rounds ORDER BY condition, round"):
-        chosen = {name: Chosen(why) for name, why in json.loads(row["chosen"]).items()}
-        one = Round(row["first_block"], tuple(json.loads(row["looks"])), row["tests"], chosen)
+        chosen = {name: Chosen(why) for name, why in orjson.loads(row["chosen"]).items()}
+        one = Round(row["first_block"], tuple(orjson.loads(row["looks"])), row["tests"], chosen)
         found.setdefault(conditions[row["condition"]], []).append(one)
     return {condition: tuple(rounds) for condition, rounds in found.items()}

@@ -1,10 +1,10 @@
 """A study's directory as readers see it."""
 
-import json
 import sqlite3
 from pathlib import Path
 
 import numpy as np
+import orjson
 
 from tierwise.errors import NotAStudyError
 from tierwise.measure.cold_start import ColdStart
@@ -63,7 +63,7 @@ def results_of(db: sqlite3.Connection, folder: Path) -> StudyResults:
         task=facts["task"],
         topology=topology,
         conditions=tuple(conditions.values()),
-        requirement=json.loads(facts["requirement"]),
+        requirement=orjson.loads(facts["requirement"]),
         variants={row["name"]: _variant(row) for row in db.execute("SELECT * FROM variants")},
         quality=_qualities(db),
         trials=trials,
@@ -90,7 +90,7 @@ def _variant(row: sqlite3.Row) -> VariantRecord:
         sha256=row["sha256"],
         size_bytes=row["size_bytes"],
         macs=row["macs"],
-        notes=tuple(json.loads(row["notes"])),
+        notes=tuple(orjson.loads(row["notes"])),
     )
 
 
@@ -111,7 +111,7 @@ def _quality(row: sqlite3.Row) -> QualityFigure:
         n=row["n"],
         from_labels=bool(row["from_labels"]),
         per_input=np.frombuffer(row["per_input"], dtype="<f8"),
-        more=json.loads(row["more"]),
+        more=orjson.loads(row["more"]),
     )
 
 
@@ -154,8 +154,8 @@ def _trial(
     samples: list[sqlite3.Row],
     cold_start: ColdStart | None,
 ) -> TrialResult:
-    memory_bytes = json.loads(row["memory_bytes"])
-    predicted_s = None if row["predicted_s"] is None else tuple(json.loads(row["predicted_s"]))
+    memory_bytes = orjson.loads(row["memory_bytes"])
+    predicted_s = None if row["predicted_s"] is None else tuple(orjson.loads(row["predicted_s"]))
     if not samples:
         return TrialResult(
             strategy,
@@ -166,7 +166,7 @@ def _trial(
             predicted_s=predicted_s,
             cold_start=cold_start,
         )
-    parts = [json.loads(sample["parts_s"]) for sample in samples]
+    parts = [orjson.loads(sample["parts_s"]) for sample in samples]
     keys = dict.fromkeys(key for one in parts for key in one)
     return TrialResult(
         strategy=strategy,
@@ -179,7 +179,7 @@ def _trial(
         parts_s={
             key: np.array([one.get(key, 0.0) for one in parts], dtype=np.float64) for key in keys
         },
-        wire_bytes=_medians([json.loads(sample["wire_bytes"]) for sample in samples]),
+        wire_bytes=_medians([orjson.loads(sample["wire_bytes"]) for sample in samples]),
         memory_bytes=memory_bytes,
         predicted_s=predicted_s,
         cold_start=cold_start,
