@@ -1,7 +1,8 @@
 """One network condition: links shaped and probed, blocks sent and committed."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tierwise.caveats import ResultWarning
 from tierwise.errors import TierFault
@@ -78,9 +79,12 @@ class Measuring:
         blocks = list(self.store.blocks(condition))
         if blocks and not shaped:
             self.progress.say(f"{condition.id}: going on behind block {len(blocks)}.")
+        plan = self.job.study.measure.plan()
+        if narrowing is None and condition in self.store.results().rounds:
+            plan = _behind(plan, blocks, strategies)
         outcome = self._blocks(
             strategies,
-            self.job.study.measure.plan(),
+            plan,
             blocks,
             lambda block: self.store.add_block(condition, block),
             narrowing,
@@ -129,3 +133,12 @@ class Measuring:
 
     def _add_caveats(self, caveats: Sequence[ResultWarning]) -> None:
         self.store.set_warnings((), caveats)
+
+
+def _behind(
+    plan: MeasurePlan, blocks: Sequence[Block], strategies: Sequence[Strategy]
+) -> MeasurePlan:
+    """``plan`` for all ``strategies`` where only some of them are in the ``blocks`` so far."""
+    counts = Counter(name for block in blocks for name in {s.trial for s in block.samples})
+    missed = len(blocks) - min(counts[strategy.id] for strategy in strategies)
+    return replace(plan, min_blocks=plan.min_blocks + missed, max_blocks=plan.max_blocks + missed)

@@ -75,6 +75,7 @@ def test_some_are_measured_the_others_predicted_and_no_result_mixes_them(
     for trial in every.trials:
         kept = before[trial.strategy, trial.condition]
         np.testing.assert_array_equal(trial.latency_s[: len(kept)], kept)
+        assert len(trial.latency_s) >= 8, trial.strategy.id
 
 
 def rows(folder, table):
