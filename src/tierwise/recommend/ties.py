@@ -113,7 +113,8 @@ def fastest_and_rivals(
         return best, rivals
     first = next(t for t in trials if t.strategy.id == best)
     rest = [t for t in trials if t.strategy.id != best]
-    _, every = _ranked([first, *rest], looks, best)
+    # What is no contender has as many blocks as were planned, whatever they showed: one look.
+    _, every = _ranked([first, *rest], 1, best)
     return best, {**every, **rivals}
 
 
