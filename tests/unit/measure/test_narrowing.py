@@ -60,9 +60,9 @@ def test_a_single_contender_has_nothing_to_be_told_apart_from():
 
 
 def test_too_few_blocks_for_any_test_decide_nothing():
-    machine = Machine({"a": 0.1, "b": 0.9})
+    machine = Machine({"a": 0.1, "b": 0.9})  # 4 blocks show nothing, however far apart
     outcome = machine.measure(Narrowing(["a", "b"], (4, 8, 16, 32), tests=8))
-    assert outcome.blocks >= 16
+    assert outcome.blocks >= 8
 
 
 def test_a_resumed_measurement_leaves_out_what_the_first_one_left_out():
