@@ -83,6 +83,6 @@ def test_pages_that_ask_a_finished_study(page, after_the_tutorial, tmp_path):
         command = command.replace("edge-cloud=10Mbit", "mobile-edge=20Mbit")
         command = command.replace("-o out", f"-o out{number}").replace("p95=80ms", "p50=80ms")
         command = command.replace("cloud=http", "edge=http")
-        if " deploy " in command:  # what is best depends on the network in the tutorial's study
-            command += " --when mobile-edge=20Mbit"
+        if " deploy " in command:  # which is recommended depends on the network and the machine
+            command += " --strategy edge/I"
         carry_out(Step(command, code=step.code), tmp_path)
