@@ -8,7 +8,13 @@ from tierwise.recommend.latency import LatencyFigure
 from tierwise.recommend.requirement import Requirement
 from tierwise.recommend.ties import BlockComparison, Comparison
 from tierwise.stats.omnibus import Omnibus
-from tierwise.store.results import QualityFigure, ResultWarning, StudyResults, TrialResult
+from tierwise.store.results import (
+    QualityFigure,
+    ResultWarning,
+    StudyResults,
+    TrialResult,
+    TrialState,
+)
 from tierwise.tiers.topology import NetworkCondition
 from tierwise.units import format_bytes, format_duration
 
@@ -102,7 +108,9 @@ class Assessment:
     @property
     def meets(self) -> bool | None:
         """Whether it meets the requirement; ``None``: the numbers do not say."""
-        if self.latency is None or any(miss.value is not None for miss in self.misses):
+        if self.latency is None:
+            return None if self.trial.state is TrialState.PENDING else False
+        if any(miss.value is not None for miss in self.misses):
             return False
         return None if self.misses else True
 

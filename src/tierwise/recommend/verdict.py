@@ -14,7 +14,7 @@ from tierwise.recommend.ties import BlockComparison, compare_all, fastest_and_ri
 from tierwise.recommend.words import condition_text, needed_changes, whole_text
 from tierwise.stats.equivalence import MARGIN
 from tierwise.stats.verdict import Standing
-from tierwise.store.results import Chosen, StudyResults
+from tierwise.store.results import Chosen, StudyResults, TrialState
 from tierwise.tiers.topology import NetworkCondition
 
 
@@ -57,10 +57,24 @@ def recommend(results: StudyResults, requirement: Requirement | None = None) -> 
 
 
 def require_met(recommendation: Recommendation) -> None:
-    """Raise :class:`RequirementNotMet` unless some strategy meets the requirement everywhere."""
+    """Raise :class:`RequirementNotMet` unless some strategy meets the requirement everywhere.
+
+    Raises:
+        NotAStudyError: where that cannot be said yet, because a condition is not measured.
+    """
     unmet = [v for v in recommendation.verdicts if v.recommended is None]
     if not unmet:
         return
+    waiting = [
+        v for v in unmet if any(a.trial.state is TrialState.PENDING for a in v.strategies)
+        and not any(a.measured for a in v.strategies)
+    ]  # fmt: skip
+    if waiting:
+        raise NotAStudyError(
+            f"{len(waiting)} of {len(recommendation.verdicts)} network conditions are not measured "
+            f"yet, such as {waiting[0].condition.id or 'the only one'}.",
+            hint="Go on where the study stopped: `tierwise run study.yaml -o DIR`.",
+        )
     where = "" if len(recommendation.verdicts) == 1 else f" at {unmet[0].condition.id}"
     raise RequirementNotMet(
         f"No strategy meets the requirement ({recommendation.requirement}){where}.",

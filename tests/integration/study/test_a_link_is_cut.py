@@ -1,4 +1,4 @@
-"""A link that is cut for three seconds in the middle of a block, and a tier behind one for good."""
+"""A link that is cut for three seconds in the middle of a block: requests wait, none is lost."""
 
 import threading
 

@@ -241,3 +241,11 @@ def test_the_json_has_what_programs_read_and_no_number_that_is_not_one():
     assert by_id["cloud/Q"]["latency_s"] | {"p50_interval": None, "p50": None} == {
         "p50": None, "p50_interval": None, "p95": None, "n": 0,
     }  # fmt: skip
+
+
+def test_a_study_that_is_not_measured_yet_says_so_and_not_that_nothing_meets():
+    recommendation = recommend(made_up_results(blocks=0))
+    (verdict,) = recommendation.verdicts
+    assert {a.meets for a in verdict.strategies} == {None}
+    with pytest.raises(NotAStudyError, match="1 of 1 network conditions are not measured yet"):
+        require_met(recommendation)
