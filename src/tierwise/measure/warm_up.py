@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import kendalltau, theilslopes
+import scipy
 
 from tierwise.measure.plan import MeasurePlan
 from tierwise.measure.sequence import input_of_block, order_of_block
@@ -45,10 +45,10 @@ def has_settled(block_medians_s: Sequence[float], window: int, tolerance: float)
     if len(last) < 2 or last.min() == last.max():
         return True
     moments = np.arange(len(last), dtype=float)
-    change = abs(theilslopes(last, moments).slope) * (len(last) - 1)
+    change = abs(scipy.stats.theilslopes(last, moments).slope) * (len(last) - 1)
     if change < tolerance * np.median(last):
         return True
-    return bool(kendalltau(moments, last).pvalue > _SIGNIFICANT)
+    return bool(scipy.stats.kendalltau(moments, last).pvalue > _SIGNIFICANT)
 
 
 def warm_up(

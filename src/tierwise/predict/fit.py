@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from tierwise.errors import NotAStudyError
 from tierwise.operators.strategy import Strategy
@@ -208,4 +208,4 @@ def _spread(errors: Float[np.ndarray, " e"], guess: float) -> float:
 def _bound(errors: Float[np.ndarray, " e"], guess: float) -> float:
     """What :data:`COVERAGE` of the sizes of future errors stay under, were they normal."""
     freedom = len(errors) + _GUESS_WEIGHT
-    return float(student.ppf((1 + COVERAGE) / 2, freedom)) * _spread(errors, guess)
+    return float(stdtrit(freedom, (1 + COVERAGE) / 2)) * _spread(errors, guess)

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.stats import rankdata
 
 # heuristic: with fewer blocks no correlation can be estimated at all.
 _FEWEST_BLOCKS = 8
@@ -28,7 +28,7 @@ def is_correlated(residuals: Float[np.ndarray, "n k"]) -> bool:
     n, k = residuals.shape
     if n < _FEWEST_BLOCKS or k < 2:
         return False
-    ranks = rankdata(residuals, axis=0) - (n + 1) / 2.0
+    ranks = scipy.stats.rankdata(residuals, axis=0) - (n + 1) / 2.0
     variance = float(np.sum(ranks**2))
     if variance == 0:
         return False
@@ -54,7 +54,7 @@ def variance_inflation(series: Float[np.ndarray, "n m"]) -> Float[np.ndarray, " 
     n, m = series.shape
     if n < _FEWEST_BLOCKS:
         return np.ones(m)
-    ranks = rankdata(series, axis=0) - (n + 1) / 2.0
+    ranks = scipy.stats.rankdata(series, axis=0) - (n + 1) / 2.0
     variance = np.maximum(np.mean(ranks**2, axis=0), 1e-12)
     longest = max(1, int(n * _LONGEST_LAG_SHARE))
     total = variance.copy()

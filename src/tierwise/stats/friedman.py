@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.stats import rankdata
 
 from tierwise.errors import TooFewSamples
 from tierwise.stats.conover import PairP
@@ -45,7 +45,7 @@ def rank_within_blocks(blocks: Float[np.ndarray, "n k"]) -> BlockRanks:
     for what, got in (("groups", k), ("complete blocks", n)):
         if got < 2:
             raise TooFewSamples(f"A comparison within blocks ({what})", needed=2, got=got)
-    ranks = rankdata(blocks, axis=1)
+    ranks = scipy.stats.rankdata(blocks, axis=1)
     sums = ranks.sum(axis=0)
     squares = float(np.sum(ranks**2))
     centre = n * k * (k + 1) ** 2 / 4.0  # Conover's C1

@@ -5,9 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import binom
 
 from tierwise.errors import TooFewSamples
+from tierwise.stats.binomial import binomial_cdf, binomial_quantile
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _rank(n: int, confidence: float) -> tuple[int, float]:
     """The rank j of the lower end, from 1, and the confidence that it really gives."""
     tail = (1 - confidence) / 2
     # ppf: the smallest j with cdf(j) >= tail, so cdf(j - 1) < tail; one more where they are equal.
-    j = int(binom.ppf(tail, n, 0.5))
-    if binom.cdf(j, n, 0.5) <= tail:
+    j = binomial_quantile(tail, n, 0.5)
+    if binomial_cdf(j, n, 0.5) <= tail:
         j += 1
-    return j, float(1 - 2 * binom.cdf(j - 1, n, 0.5))
+    return j, 1 - 2 * binomial_cdf(j - 1, n, 0.5)

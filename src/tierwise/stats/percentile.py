@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import binom
 
 from tierwise.errors import TooFewSamples
+from tierwise.stats.binomial import binomial_quantile
 
 CONFIDENCE = 0.99
 
@@ -59,7 +59,7 @@ def percentile_bound(
     if n < needed:
         raise TooFewSamples(f"p{100 * q:g} at {confidence:.0%} confidence", needed=needed, got=n)
     # ppf: the smallest r - 1 with cdf(r - 1) >= confidence, where cdf(r - 1) = P(X < r).
-    r = int(binom.ppf(confidence, n, q)) + 1
+    r = binomial_quantile(confidence, n, q) + 1
     ordered = np.sort(samples)
     return PercentileBound(
         q=q,

@@ -4,8 +4,8 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import stats
 
 # Royston (1995) fitted the p-value for n up to 5,000; beyond it is an extrapolation.
 LARGEST_N_OF_THE_P_VALUE = 5000
@@ -31,7 +31,7 @@ def shapiro_wilk(samples: Float[np.ndarray, " n"]) -> Normality | None:
     with warnings.catch_warnings():
         # SciPy warns above 5,000 samples; `extrapolated` says it instead.
         warnings.filterwarnings("ignore", message="scipy.stats.shapiro", category=UserWarning)
-        result = stats.shapiro(samples)
+        result = scipy.stats.shapiro(samples)
     return Normality(
         w=float(result.statistic),
         p=float(result.pvalue),

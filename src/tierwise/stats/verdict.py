@@ -19,9 +19,9 @@ from enum import Enum
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
 from scipy.special import log_ndtr, stdtr
-from scipy.stats import rankdata
 
 from tierwise.errors import TooFewSamples
 from tierwise.stats.autocorrelation import block_residuals, is_correlated, variance_inflation
@@ -320,7 +320,7 @@ def _one_against(
     """:func:`_all_pairs_p` of the pairs that share one strategy."""
     # Pairs without a difference, or not measured, are left out: ranked last, with no weight.
     used = np.isfinite(differences) & (differences != 0)
-    ranks = rankdata(np.where(used, np.abs(differences), np.inf), axis=0)
+    ranks = scipy.stats.rankdata(np.where(used, np.abs(differences), np.inf), axis=0)
     signed = np.sum(np.where(used, np.sign(differences) * ranks, 0.0), axis=0)
     counts = used.sum(axis=0)
     effective = _effective_blocks(differences, counts, least_inflation)

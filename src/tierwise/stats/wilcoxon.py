@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 from scipy.special import log_ndtr
-from scipy.stats import rankdata
 
 from tierwise.errors import TooFewSamples
 from tierwise.stats.tails import log10_of
@@ -70,7 +70,7 @@ def wilcoxon(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> PairedTe
     if n == 0:
         return PairedTest(len(a), zeros, ties=False, method="exact", positive_ranks=0.0, p=1.0,
                           log10_p=0.0)  # fmt: skip
-    ranks = rankdata(np.abs(difference))
+    ranks = scipy.stats.rankdata(np.abs(difference))
     ties = len(np.unique(ranks)) < n
     w = float(ranks[difference > 0].sum())
     if ties and len(np.unique(ranks)) == 1:
