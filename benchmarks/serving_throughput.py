@@ -21,22 +21,37 @@ from tierwise.runtime.session import open_session
 from tierwise.serving.client import AgentClient
 
 SIDE = 56
-LAYERS = 6
+MODEL_S, MOST_LAYERS = 0.001, 64
+SHARE = 0.70  # the aim
 
 
-def save_model(path: Path) -> None:
-    """Convolutions over a 12 x 56 x 56 tensor (150 KB): about 1 ms on one core."""
+def save_model_of_1_ms(path: Path) -> None:
+    """As many convolutions as take 1 ms on one core of this machine."""
+    for layers in range(2, MOST_LAYERS):
+        save_model(path, layers)
+        times_s = []
+        with open_session(path) as session:
+            for _ in range(60):
+                begun = time.perf_counter()
+                session.run(feeds())
+                times_s.append(time.perf_counter() - begun)
+        if np.median(times_s) >= MODEL_S:
+            return
+
+
+def save_model(path: Path, layers: int) -> None:
+    """Convolutions over a 12 x 56 x 56 tensor (150 KB)."""
     rng = np.random.default_rng(0)
     weights = [
         onnx.numpy_helper.from_array(
             (rng.normal(size=(12, 12, 3, 3)) / 10).astype(np.float32), f"w{index}"
         )
-        for index in range(LAYERS)
+        for index in range(layers)
     ]
-    names = ["x", *(f"t{index}" for index in range(1, LAYERS)), "y"]
+    names = ["x", *(f"t{index}" for index in range(1, layers)), "y"]
     nodes = [
         helper.make_node("Conv", [names[i], f"w{i}"], [names[i + 1]], pads=[1, 1, 1, 1])
-        for i in range(LAYERS)
+        for i in range(layers)
     ]
     shape = [1, 12, SIDE, SIDE]
     graph = helper.make_graph(
@@ -92,7 +107,7 @@ def run(target, copies: int, *arguments) -> float:
     return total
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=5)
@@ -100,7 +115,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.onnx"
-        save_model(model)
+        save_model_of_1_ms(model)
         agent = subprocess.Popen(
             [sys.executable, "-m", "tierwise", "serve", "--listen", "127.0.0.1:0",
              "--model", f"model={model}", "--cache", folder],
@@ -119,7 +134,9 @@ def main() -> None:
         print(f"bare session loop: {np.median(bare):.0f} runs/s ({1e3 / np.median(bare):.2f} ms)")
         print(f"agent, {options.clients} saturating clients: {np.median(served):.0f} requests/s")
         print(f"share of the bare loop: median {np.median(shares):.2f} of {np.round(shares, 2)}")
+        print(f"aim: {SHARE}")
+    return 0 if np.median(shares) >= SHARE else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
