@@ -1,12 +1,10 @@
 """Cut a model into segments that run on different tiers, with a manifest to chain them."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from rich.table import Table
 
 from tierwise.cli.calibration import (
     NO_IMAGE_OPTIONS,
@@ -14,6 +12,7 @@ from tierwise.cli.calibration import (
     open_calibration,
     task_of,
 )
+from tierwise.cli.partition_table import how_good, print_partition, trial_as_json
 from tierwise.cli.terminal import terminal
 from tierwise.data.source import Dataset
 from tierwise.errors import UserError
@@ -27,11 +26,11 @@ from tierwise.quality.task import Task
 from tierwise.recommend.requirement import Requirement
 from tierwise.runtime.prepare import prepare
 from tierwise.runtime.session import open_session
-from tierwise.study.best_partition import BestPartition, best_partition
+from tierwise.study.best_partition import best_partition
 from tierwise.study.parse import read_study_file
 from tierwise.study.subject import open_subject
 from tierwise.tiers.topology import NetworkCondition
-from tierwise.units import format_bytes, format_duration, parse_bandwidth_bit_per_s
+from tierwise.units import parse_bandwidth_bit_per_s
 
 
 def command(
@@ -91,25 +90,21 @@ def command(
             )
         _best(model, best, out, tiers=tiers, when=when, private=private, json=json)
         return
-    if encode == "auto" and (calibration is None or not bandwidth):
+    data = _data(model, calibration, images)
+    if encode == "auto" and (data is None or not bandwidth):
         raise UserError(
             "--encode auto needs to know the data and the link.",
             hint="Add --calibration DIR and --bandwidth 10Mbit.",
         )
-    data: Dataset | None = None
-    if calibration is not None:
-        with open_session(model) as session:
-            inputs = session.inputs
-        data = open_calibration(calibration, inputs, images)
     graph = prepare(model, None if data is None else data.feeds(0), progress=terminal)
-    cuts = _cuts(graph, 2 if tiers is None else tiers, cut, at)
-    parts = partition(graph, cuts)
+    parts = partition(graph, _cuts(graph, 2 if tiers is None else tiers, cut, at))
     trials: tuple[EncodingTrial, ...] = ()
     if encode == "auto":
         assert data is not None
+        assert bandwidth
         choice = choose_encodings(
-            parts, data, _crossing(bandwidth or [], len(cuts)), task=task or task_of(data),
-            max_loss=max_loss, seed=seed, progress=terminal,
+            parts, data, _crossing(bandwidth, len(parts.boundaries)),
+            task=task or task_of(data), max_loss=max_loss, seed=seed, progress=terminal,
         )  # fmt: skip
         parts, trials = choice.partition, choice.trials
         for caveat in choice.caveats:
@@ -118,9 +113,17 @@ def command(
         parts = _encoded(parts, encode)
     path = write_partition(parts, out)
     if json:
-        terminal.json({"manifest": str(path), "encodings": [_trial(one) for one in trials]})
-        return
-    _print(parts, trials, path)
+        shown = [trial_as_json(one) for one in trials]
+        terminal.json({"manifest": str(path), "encodings": shown})
+    else:
+        print_partition(parts, trials, path)
+
+
+def _data(model: Path, calibration: Path | None, images: ImageOptions) -> Dataset | None:
+    if calibration is None:
+        return None
+    with open_session(model) as session:
+        return open_calibration(calibration, session.inputs, images)
 
 
 def _best(
@@ -173,8 +176,8 @@ def _best(
             }
         )
         return
-    _print(parts, (), path, found.tiers)
-    terminal.out.print(_how_good(found, condition))
+    print_partition(parts, (), path, found.tiers)
+    terminal.out.print(how_good(found, condition))
 
 
 def _condition(conditions: tuple[NetworkCondition, ...], when: str | None) -> NetworkCondition:
@@ -187,18 +190,6 @@ def _condition(conditions: tuple[NetworkCondition, ...], when: str | None) -> Ne
             hint="Say which: --when LINK=RATE.",
         )
     return chosen[0]
-
-
-def _how_good(found: BestPartition, condition: NetworkCondition) -> str:
-    under = f" ({condition.id})" if condition.id else ""
-    predicted = f"Predicted latency {format_duration(found.latency_s)}{under}; "
-    if found.proven_optimal:
-        return predicted + (
-            f"proven optimal for these costs (rounded to {format_duration(found.resolution_s)})."
-        )
-    return predicted + (
-        f"not proven optimal: no placement is predicted below {format_duration(found.bound_s)}."
-    )
 
 
 def _cuts(graph: Graph, tiers: int, names: list[str] | None, at: str | None) -> tuple[Cut, ...]:
@@ -242,66 +233,3 @@ def _encoded(parts: Partition, encode: Literal["fp16", "zstd"]) -> Partition:
             for boundary in parts.boundaries
         ]
     )
-
-
-def _trial(trial: EncodingTrial) -> dict[str, object]:
-    return {
-        "boundary": trial.boundary,
-        "tensor": trial.tensor,
-        "encoding": str(trial.cost.encoding),
-        "wire_bytes": trial.cost.wire_bytes,
-        "encode_s": trial.cost.encode_s,
-        "decode_s": trial.cost.decode_s,
-        "crossing_s": trial.crossing_s,
-        "error": trial.cost.error,
-        "loss": trial.loss,
-        "chosen": trial.chosen,
-    }
-
-
-def _print(
-    parts: Partition, trials: Sequence[EncodingTrial], path: Path, tiers: Sequence[str] = ()
-) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Segment")
-    if tiers:
-        table.add_column("Tier")
-    table.add_column("MACs", justify="right")
-    table.add_column("Gives")
-    total = max(1, parts.graph.macs)
-    for index, segment in enumerate(parts.segments):
-        crossing = parts.boundaries[index].encodings if index < len(parts.boundaries) else {}
-        given = ", ".join(
-            f"{info.name} {info.dtype} {'x'.join(map(str, info.shape))} "
-            f"({format_bytes(info.bytes)})"
-            + (f" as {crossing[info.name].name}" if tiers and info.name in crossing else "")
-            for info in segment.outputs
-        )
-        where = [tiers[index]] if tiers else []
-        table.add_row(f"segment-{index}.onnx", *where, f"{segment.macs / total:.1%}", given)
-    terminal.out.print(table)
-    if trials:
-        terminal.out.print(_trials_table(trials))
-    terminal.out.print(f"{path}")
-
-
-def _trials_table(trials: Sequence[EncodingTrial]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Tensor")
-    table.add_column("Encoding")
-    for column in ("On the wire", "Encode", "Decode", "Crossing", "Error", "Loss"):
-        table.add_column(column, justify="right")
-    for trial in trials:
-        cost = trial.cost
-        table.add_row(
-            trial.tensor,
-            cost.encoding.name,
-            format_bytes(cost.wire_bytes),
-            format_duration(cost.encode_s),
-            format_duration(cost.decode_s),
-            format_duration(trial.crossing_s),
-            "0" if cost.encoding.lossless else f"{cost.error:.1%}",
-            "-" if trial.loss is None else f"{trial.loss:.2f}",
-            style="bold green" if trial.chosen else None,
-        )
-    return table

@@ -1,7 +1,8 @@
 """Quantize: static 8-bit integers, the recipe chosen by measurement, the quality guarded."""
 
 from tierwise.operators.quantize.latency import LatencyMeter, LocalMeter, Meters
-from tierwise.operators.quantize.operator import QuantizedVariant, quantize
+from tierwise.operators.quantize.operator import quantize
+from tierwise.operators.quantize.outcome import QuantizedVariant
 from tierwise.operators.quantize.recipe import (
     NNCF_RECIPES,
     RECIPES,
