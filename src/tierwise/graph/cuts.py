@@ -194,9 +194,10 @@ def _cut_id(crossing: tuple[str, ...], taken: set[str]) -> str:
     tensor = crossing[-1]
     # A node's first result is named after the node: "/layer3/layer3.16/relu_1/Relu_output_0" by
     # torch, "block/Add:0" by TensorFlow.
-    base = re.sub(r"(_output_0|:0)$", "", tensor)
+    base, in_8_bits = re.subn(r"_QuantizeLinear_Output$", "", tensor)
+    base = re.sub(r"(_output_0|:0)$", "", base)
     base = re.sub(r"[^A-Za-z0-9._-]+", ".", base).strip(".-_") or "cut"
-    base = base[-_ID_LENGTH:].lstrip(".-_")
+    base = _end_of(base) + (".quantized" if in_8_bits else "")
     if not base[0].isalpha():
         base = f"t{base}"  # older exporters name tensors "385"; 0.5 must stay a share of the work
     if len(crossing) > 1:
@@ -206,6 +207,14 @@ def _cut_id(crossing: tuple[str, ...], taken: set[str]) -> str:
         count += 1
         name = f"{base}.{count}"
     return name
+
+
+def _end_of(name: str) -> str:
+    """The last ``_ID_LENGTH`` letters, from the first whole word on where there is one."""
+    end = name[-_ID_LENGTH:]
+    if len(end) < len(name) and name[-_ID_LENGTH - 1] not in ".-_":
+        end = re.sub(r"^.*?[._-]+(?=[A-Za-z])", "", end)
+    return end.lstrip(".-_")
 
 
 def find_cut(graph: Graph, spec: str | float) -> Cut:

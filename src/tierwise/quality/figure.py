@@ -27,3 +27,17 @@ class QualityFigure:
     from_labels: bool
     per_input: np.ndarray
     more: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def loss_in_words(self) -> str:
+        """``"loses 0.4 points"``, ``"gains 0.2 points"`` or ``"loses nothing"``."""
+        return loss_in_words(self.loss)
+
+
+def loss_in_words(points: float, digits: int = 1) -> str:
+    """A loss of ``points`` in a sentence, rounded to ``digits`` decimals; negative: gained."""
+    size = round(abs(points), digits)
+    if size == 0:
+        return "loses nothing"
+    verb, noun = "loses" if points > 0 else "gains", "point" if size == 1 else "points"
+    return f"{verb} {size:.{digits}f} {noun}"

@@ -126,15 +126,12 @@ def _what_it_loses(results: StudyResults, choice: Assessment) -> str:
         return "What it loses in quality was not evaluated."
     truth = "" if quality.from_labels else ", with the original's output as the truth"
     measured = f"{quality.metric} {quality.value:.1f} on {quality.n} inputs{truth}"
-    if abs(quality.loss) < 0.05:
-        return f"It loses nothing ({measured})."
-    verb = "loses" if quality.loss > 0 else "gains"
+    if round(quality.loss, 1) == 0:
+        return f"It {quality.loss_in_words} ({measured})."
     doubt = _loss_in_doubt(results, choice)
-    size = abs(quality.loss)
-    points = "point" if f"{size:.1f}" == "1.0" else "points"
     original = results.quality.get("I")
     before = "" if original is None else f", {original.value:.1f} before"
-    return f"It {verb} {size:.1f} {points} ({measured}{before}){doubt}."
+    return f"It {quality.loss_in_words} ({measured}{before}){doubt}."
 
 
 def _loss_in_doubt(results: StudyResults, choice: Assessment) -> str:

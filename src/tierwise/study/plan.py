@@ -156,7 +156,7 @@ class _Planner:
         self.store.add_strategy_quality(strategy, figure)
         self.progress.say(
             f"{strategy.id}: {strategy.encoding} crosses; {figure.metric} {figure.value:.1f} on "
-            f"{figure.n} inputs, loses {figure.loss:.1f} points"
+            f"{figure.n} inputs, {figure.loss_in_words}"
         )
 
     def _chooser(self, operator: Operator) -> BoundaryChooser:

@@ -103,13 +103,13 @@ def build_variants(
         unchanged = isinstance(variant, QuantizedVariant) and variant.recipe is None
         stored[operator] = _keep(operator, variant, store, subject, kept if unchanged else None)
         took = format_duration(time.monotonic() - started_s)
-        progress.say(f"{operator.value}: {_briefly(variant.notes)} ({took})")
+        progress.say(f"{operator.value}: {_briefly(variant.notes)} (built in {took})")
     return stored
 
 
 def _briefly(notes: Sequence[str]) -> str:
     """Notes for a line of the terminal: tensor names after a colon are for the report."""
-    return "; ".join(note.split(": ")[0] for note in notes) or "as it is"
+    return "; ".join(note.split(": ")[0] for note in notes) or "the model as it is"
 
 
 _NO_EXITS = ResultWarning(
@@ -273,7 +273,7 @@ def evaluate_variants(
             store.add_quality(operator.value, figure, quality_caveats(figure, data))
             progress.say(
                 f"{operator.value}: {figure.metric} {figure.value:.1f} on {figure.n} inputs"
-                + (f", loses {figure.loss:.1f} points" if operator is not Operator.I else "")
+                + (f", {figure.loss_in_words}" if operator is not Operator.I else "")
             )
             task.advance(note=operator.value)
 

@@ -179,3 +179,20 @@ def test_ids_are_safe_in_file_names_and_unique() -> None:
         "t0.5-x2",
         "LAYER1.relu_1.Relu.2",
     ]
+
+
+def test_long_ids_begin_with_a_whole_word_and_say_what_is_quantized() -> None:
+    model = ir.from_proto(onnx.parser.parse_model(RESIDUAL))
+    names = {
+        "a": "/features/features.13/conv/conv.1.0/GlobalAveragePool_output_0_QuantizeLinear_Output",
+        "b": "a" * 60,
+        "d": "classifier_of_everything/that_can_be_seen/with_one_eye/Add_output_0",
+    }
+    for node in model.graph:
+        for value in node.outputs:
+            value.name = names.get(value.name, value.name)
+    graph = Graph(prepare(model, simplify=False).model)
+    first, *_, last = [cut.id for cut in list_cuts(graph)]
+    assert first == "conv.conv.1.0.GlobalAveragePool.quantized"
+    assert last == "that_can_be_seen.with_one_eye.Add"
+    assert find_cut(graph, names["d"]).id == last

@@ -11,6 +11,7 @@ from tierwise.operators.quantize.reasons import ADVICE, some_of, why_lossy, why_
 from tierwise.operators.quantize.recipe import Recipe
 from tierwise.operators.quantize.search import Attempt, Candidate, Search
 from tierwise.operators.variant import Variant
+from tierwise.quality.figure import loss_in_words
 from tierwise.runtime.prepare import prepare
 
 
@@ -45,10 +46,11 @@ def kept_fp32(graph: Graph, name: str, why: str, advice: str) -> QuantizedVarian
 def quantized(search: Search, chosen: Candidate, name: str) -> QuantizedVariant:
     """The variant of the chosen recipe, with what there is to know about it."""
     metric = _metric(search)
+    assert chosen.loss is not None  # it was chosen for being within the budget
     notes = (
         chosen.recipe.name,
         f"{_in_places(chosen.ratios)} the latency of fp32",
-        f"loses {chosen.loss:.2f} points of {metric} on {len(search.held_out)} held-out inputs",
+        f"{loss_in_words(chosen.loss, 2)} of {metric} on {len(search.held_out)} held-out inputs",
         *search.builder.notes,
     )
     caveats = [

@@ -15,6 +15,7 @@ from tierwise.operators.quantize.latency import Meters, overall, pays, ratios
 from tierwise.operators.quantize.recipe import Calibration, Recipe
 from tierwise.progress import Progress
 from tierwise.quality.evaluate import Reference, evaluate, refer
+from tierwise.quality.figure import loss_in_words
 from tierwise.quality.task import Task
 
 # heuristic: recipes whose latencies differ by less are tied; the loss, then the order decides.
@@ -224,7 +225,7 @@ class Search:
     def _within(self, candidate: Candidate) -> bool:
         loss = self._loss(candidate)
         within = loss <= self.max_loss
-        outcome = "slower than another" if within else f"loses {loss:.2f} points"
+        outcome = "slower than another" if within else loss_in_words(loss, 2)
         self._record(candidate.recipe, outcome, loss)
         return within
 
