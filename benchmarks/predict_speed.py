@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tierwise.predict.fit import fit_latency_model
-from tierwise.store.results import StudyResults, TrialState, unlimited
+from tierwise.store.results import StudyResults, TrialResult, TrialState, unlimited
 from tierwise.testing.results import made_up_results
 from tierwise.testing.stored_results import store_results
 
@@ -42,9 +42,9 @@ def chosen(study: StudyResults) -> StudyResults:
     first = {t.strategy: t for t in study.trials}
     where = unlimited(study.topology)
     profile = tuple(
-        replace(first[s], condition=where, latency_s=first[s].latency_s[:10],
+        replace(first[s], condition=where, latency_s=sum(at_tiers(first[s]).values()),
                 input_index=first[s].input_index[:10], block=first[s].block[:10],
-                parts_s={k: v[:10] for k, v in first[s].parts_s.items()})
+                parts_s=at_tiers(first[s]))
         for s in strategies if not s.cuts
     )  # fmt: skip
     kept = {
@@ -58,6 +58,11 @@ def chosen(study: StudyResults) -> StudyResults:
         for t in study.trials
     )  # fmt: skip
     return replace(study, trials=trials, profile=profile)
+
+
+def at_tiers(trial: TrialResult) -> dict[str, np.ndarray]:
+    """Ten requests of a trial without the network, as over unlimited links."""
+    return {k: v[:10] for k, v in trial.parts_s.items() if not k.startswith("transfer@")}
 
 
 def main() -> int:

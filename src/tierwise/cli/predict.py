@@ -6,7 +6,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tierwise.cli.terminal import terminal
-from tierwise.cli.verdict_table import outlook_view
 from tierwise.recommend.outlook import predict
 from tierwise.recommend.outlook_json import outlook_json
 from tierwise.recommend.requirement import Requirement
@@ -51,5 +50,8 @@ def command(
     if json:
         terminal.json(outlook_json(outlook))
     else:
+        # Tables are half of what there is to import.
+        from tierwise.cli.verdict_table import outlook_view  # noqa: PLC0415
+
         terminal.out.print(outlook_view(outlook, width=terminal.out.width, every=every))
     require_met(outlook.recommendation)

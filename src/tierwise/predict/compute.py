@@ -1,8 +1,10 @@
 """Time of a segment on a tier where it was not measured: from other tiers, or from its share."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 
@@ -10,6 +12,8 @@ from tierwise.operators.strategy import Strategy
 
 # A variant, its cuts, and which of the segments between them.
 Segment = tuple[str, tuple[str, ...], int]
+# Below every time that a clock tells, and below every weight of an equation.
+_SHORTEST_S, _NOTHING = 1e-9, 1e-12
 Shares = Mapping[tuple[str, tuple[str, ...]], Sequence[float]]
 
 
@@ -44,9 +48,7 @@ class ComputeTable:
         for sample in samples:
             self._by_segment[sample.segment].append(sample)
             self._by_strategy[sample.strategy].add(sample.segment)
-        self._equations = sum(
-            (self._equation(of) for of in self._by_segment.values()), self._equation(())
-        )
+        self._speed = self._speeds_without()
 
     def predict_s(self, strategy: Strategy, *, without: int) -> float | None:
         """Seconds that ``strategy`` computes for; ``None`` where nothing says.
@@ -58,7 +60,7 @@ class ComputeTable:
             strategy: What to predict.
             without: Number of a strategy whose measurements must not be used.
         """
-        speed = self._speeds(without)
+        speed = self._speed[without if without in self._speed else None]
         shares = self._shares.get((strategy.variant, strategy.cuts), ())
         total_s = 0.0
         for index, tier in enumerate(strategy.tiers):
@@ -79,39 +81,58 @@ class ComputeTable:
         here = [s.seconds for s in used if s.tier == tier]
         if not here and tier in speed:
             here = [s.seconds * speed[tier] / speed[s.tier] for s in used if s.tier in speed]
-        return float(np.median(here)) if here else None
+        return median(here) if here else None
 
-    def _speeds(self, without: int) -> dict[str, float]:
+    def _speeds_without(self) -> dict[int | None, dict[str, float]]:
         """Relative seconds of the same work on every tier; least squares of logarithms.
 
-        Only of tiers that common segments connect with the first of them.
+        By the strategy that is left out, and with none left out. Only of tiers that common segments
+        connect with the first of them. All are solved for at once: one by one they took most of the
+        time of a fit.
         """
-        equations = self._equations
-        for segment in self._by_strategy.get(without, ()):
-            of = self._by_segment[segment]
-            kept = [s for s in of if s.strategy != without]
-            equations = equations - self._equation(of) + self._equation(kept)
-        gram, right = equations[:, :-1], equations[:, -1]
-        joined = np.abs(gram) > 1e-12
-        if not joined.any():
-            return {}
-        levels = np.linalg.lstsq(gram, right, rcond=None)[0]
-        reached = {int(np.flatnonzero(joined.any(axis=1))[0])}
-        for _ in self._tiers:
-            reached |= {int(j) for i in reached for j in np.flatnonzero(joined[i])}
-        return {self._tiers[i]: float(np.exp(levels[i])) for i in reached}
+        whole = np.zeros((len(self._tiers), len(self._tiers) + 1))
+        for of in self._by_segment.values():
+            whole += self._equation(of)
+        left: list[int | None] = [None, *self._by_strategy]
+        equations = np.repeat(whole[None], len(left), axis=0)
+        for place, strategy in enumerate(self._by_strategy, 1):
+            for segment in self._by_strategy[strategy]:
+                of = self._by_segment[segment]
+                kept = [s for s in of if s.strategy != strategy]
+                equations[place] += self._equation(kept) - self._equation(of)
+        gram, right = equations[..., :-1], equations[..., -1:]
+        levels = (np.linalg.pinv(gram, hermitian=True) @ right)[..., 0]
+        return {
+            strategy: self._connected(joined, seconds)
+            for strategy, joined, seconds in zip(
+                left, np.abs(gram) > _NOTHING, np.exp(levels), strict=True
+            )
+        }
 
-    def _equation(self, samples: Iterable[ComputeSample]) -> np.ndarray:
+    def _connected(self, joined: np.ndarray, seconds: np.ndarray) -> dict[str, float]:
+        """Of the tiers that equations join with the first one that is in any."""
+        present = np.flatnonzero(joined.any(axis=1))
+        if not len(present):
+            return {}
+        reached = np.zeros(len(self._tiers), dtype=bool)
+        reached[present[0]] = True
+        for _ in self._tiers:
+            reached |= joined[reached].any(axis=0)
+        return {self._tiers[i]: float(seconds[i]) for i in np.flatnonzero(reached).tolist()}
+
+    def _equation(self, samples: Sequence[ComputeSample]) -> np.ndarray:
         """What one segment says of the tiers: normal equations, right-hand side as last column."""
+        equation = np.zeros((len(self._tiers), len(self._tiers) + 1))
         by_tier: dict[int, list[float]] = defaultdict(list)
         for sample in samples:
-            by_tier[self._tiers.index(sample.tier)].append(max(sample.seconds, 1e-9))
-        equation = np.zeros((len(self._tiers), len(self._tiers) + 1))
+            by_tier[self._tiers.index(sample.tier)].append(max(sample.seconds, _SHORTEST_S))
         if len(by_tier) > 1:
-            places = list(by_tier)
-            logs = np.log([float(np.median(seconds)) for seconds in by_tier.values()])
+            logs = [math.log(median(seconds)) for seconds in by_tier.values()]
+            middle = sum(logs) / len(logs)
             # A long segment says more about a tier than one that is mostly overhead.
-            weight = float(np.exp(logs.mean()))
-            equation[np.ix_(places, places)] = weight * (np.eye(len(places)) - 1 / len(places))
-            equation[places, -1] = weight * (logs - logs.mean())
+            weight = math.exp(middle)
+            for i, log in zip(by_tier, logs, strict=True):
+                equation[i, -1] = weight * (log - middle)
+                for j in by_tier:
+                    equation[i, j] = weight * ((i == j) - 1 / len(logs))
         return equation

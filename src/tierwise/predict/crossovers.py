@@ -97,7 +97,8 @@ def find_crossovers(
 
     The fastest is the lower envelope of the lines; it changes where two lines meet or where one
     stops meeting the requirement. Solved for, not searched. The interval of a meeting point moves
-    one line against the other by both half intervals, added as squares.
+    one line against the other by both half intervals, added as squares, without the machine's
+    drift, which moves both alike.
 
     Args:
         model: Fitted; says how far each line may be off.
@@ -123,7 +124,7 @@ def find_crossovers(
             continue
         sides = [kept[side] for side in (near, far) if side is not None]
         there = at_rate(condition, link, 1 / x)
-        low, high = _interval(lines, sides, x, model.predict([there]))
+        low, high = _interval(lines, sides, x, model.predict([there], drift=False))
         found.append(
             Crossover(
                 link, 1 / x, low, high,

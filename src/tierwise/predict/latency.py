@@ -1,6 +1,6 @@
 """The latency of every strategy under any network condition."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,19 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """The machine under a condition that was measured, as a logarithm of how much slower it was.
+
+    Attributes:
+        log: Against its average.
+        error: Of that, at :data:`COVERAGE`.
+    """
+
+    log: float
+    error: float
+
+
+@dataclass(frozen=True)
 class LatencyModel:
     """Median latency = what is the strategy's own + what the network adds.
 
@@ -43,8 +56,9 @@ class LatencyModel:
         anchor_s: What the network added, on average, where the strategy was measured.
         own_error: Of each strategy's own part: of measuring it again (with the interval of its
             median), or of putting it together.
-        drift_error: Of the machine, which is slower at one time than at another for all
-            strategies alike; 0 with a single condition.
+        drift: Of the machine, which is slower at one time than at another for all strategies
+            alike, under every condition that was measured.
+        drift_error: How far it may be from its average under a condition that was not.
         network_error: Of what the network adds.
         repeat_error: Of a measured strategy's own part, over all of them.
         unseen_error: Of an own part that is put together from other strategies'.
@@ -60,6 +74,7 @@ class LatencyModel:
     network: NetworkFit
     anchor_s: Float[np.ndarray, " s"]
     own_error: Float[np.ndarray, " s"]
+    drift: Mapping[NetworkCondition, Drift]
     drift_error: float
     network_error: float
     repeat_error: float
@@ -69,9 +84,10 @@ class LatencyModel:
     def predict(self, conditions: Sequence[NetworkCondition], *, drift: bool = True) -> Predictions:
         """Every strategy under every condition; O(strategies x conditions x links), vectorised.
 
-        The interval adds, as squares: the error of the strategy's own part; the drift of the
-        machine; and the error of the network, of all that it adds or, where the strategy was
-        measured, of the *change* of what it adds since there.
+        Under a condition that was measured, the machine is taken as it was there. The interval
+        adds, as squares: the error of the strategy's own part; the drift of the machine, or the
+        error of it where it was measured; and the error of the network, of all that it adds or,
+        where the strategy was measured, of the *change* of what it adds since there.
 
         Args:
             conditions: Where to predict.
@@ -79,20 +95,16 @@ class LatencyModel:
                 of several strategies is the fastest.
         """
         network_s = self._network_s(conditions)
-        median_s = self.own_s[:, None] + network_s
-        half_s = self.half_s(network_s, drift=drift)
-        return Predictions(np.maximum(median_s - half_s, 0.0), median_s, median_s + half_s)
-
-    def half_s(
-        self, network_s: Float[np.ndarray, "s c"], *, drift: bool = True
-    ) -> Float[np.ndarray, "s c"]:
-        """Half the width of the intervals where the network adds ``network_s``."""
+        unknown = Drift(0.0, self.drift_error)
+        known = [self.drift.get(condition, unknown) for condition in conditions]
+        own_s = self.own_s[:, None] * np.exp([one.log for one in known])
+        drifted = np.array([one.error if drift else 0.0 for one in known])
         since_s = np.where(self.measured, self.anchor_s, 0.0)[:, None]
         moved_s = self.network_error * np.abs(network_s - since_s)
-        relative = self.own_error**2 + (self.drift_error**2 if drift else 0.0)
-        own_s = np.sqrt(relative) * self.own_s
-        half_s: np.ndarray = np.sqrt(own_s[:, None] ** 2 + moved_s**2)
-        return half_s
+        relative = self.own_error[:, None] ** 2 + drifted**2
+        half_s = np.sqrt(relative * own_s**2 + moved_s**2)
+        median_s = own_s + network_s
+        return Predictions(np.maximum(median_s - half_s, 0.0), median_s, median_s + half_s)
 
     def along(
         self, link: str, condition: NetworkCondition

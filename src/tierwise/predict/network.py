@@ -38,6 +38,7 @@ class NetworkFit:
         burst_bytes: What a link lets through at once.
         without: The three of a fit without each strategy.
         errors: Relative error of every measured transfer, by the fit without its strategy.
+        elsewhere: The same, by the fit without its condition.
     """
 
     hop_s: float
@@ -46,6 +47,7 @@ class NetworkFit:
     burst_bytes: float
     without: Float[np.ndarray, "strategies 3"]
     errors: Float[np.ndarray, " trials"]
+    elsewhere: Float[np.ndarray, " trials"]
 
 
 def rtts_s(
@@ -77,7 +79,9 @@ def fit_network(
     features: Float[np.ndarray, "trials 3"],
     measured_s: Float[np.ndarray, " trials"],
     strategy: Int[np.ndarray, " trials"],
+    condition: Int[np.ndarray, " trials"],
     count: int,
+    *,
     burst_bytes: float = 0.0,
 ) -> tuple[NetworkFit, float]:
     """Least squares of relative errors, drawn to physics as far as the data leave it open.
@@ -86,6 +90,7 @@ def fit_network(
         features: Hops, seconds of round trips, and bits / bandwidth of every measured trial.
         measured_s: Median seconds of its transfers, above 0.
         strategy: Which strategy it is of, from 0; each is left out once.
+        condition: Under which condition it is, from 0; each is left out once.
         count: How many strategies there are.
         burst_bytes: What ``features`` left out of every crossing.
 
@@ -99,15 +104,32 @@ def fit_network(
     gram = prior + inner.sum(axis=0)
     right = prior @ _PHYSICS + rows.T @ target
     fitted = np.maximum(np.linalg.solve(gram, right), 0.0)
-    own_gram = np.zeros((count, 3, 3))
-    own_right = np.zeros((count, 3))
-    np.add.at(own_gram, strategy, inner)
-    np.add.at(own_right, strategy, rows * target[:, None])
-    solved = np.linalg.solve(gram - own_gram, (right - own_right)[..., None])[..., 0]
-    without = np.maximum(solved, 0.0)
-    predicted_s = (features * without[strategy]).sum(axis=1)
+    terms = inner, rows * target[:, None]
+    without = _left_out(gram, right, terms, strategy, count)
+    conditions = int(condition.max(initial=-1)) + 1
+    elsewhere = _left_out(gram, right, terms, condition, conditions)
     hop_s, round_trips, stretch = (float(value) for value in fitted)
     off = rows @ fitted - target
     chi_squared = float(off @ off + (fitted - _PHYSICS) @ prior @ (fitted - _PHYSICS))
-    errors = predicted_s / measured_s - 1
-    return NetworkFit(hop_s, round_trips, stretch, burst_bytes, without, errors), chi_squared
+    errors, away = (
+        (features * fits[group]).sum(axis=1) / measured_s - 1
+        for fits, group in ((without, strategy), (elsewhere, condition))
+    )
+    fit = NetworkFit(hop_s, round_trips, stretch, burst_bytes, without, errors, away)
+    return fit, chi_squared
+
+
+def _left_out(
+    gram: Float[np.ndarray, "3 3"],
+    right: Float[np.ndarray, "3"],
+    terms: tuple[Float[np.ndarray, "trials 3 3"], Float[np.ndarray, "trials 3"]],
+    group: Int[np.ndarray, " trials"],
+    count: int,
+) -> Float[np.ndarray, "count 3"]:
+    """The solution without each group of trials, from the sums over all and each one's terms."""
+    own_gram, own_right = np.zeros((count, 3, 3)), np.zeros((count, 3))
+    np.add.at(own_gram, group, terms[0])
+    np.add.at(own_right, group, terms[1])
+    solved = np.linalg.solve(gram - own_gram, (right - own_right)[..., None])[..., 0]
+    found: np.ndarray = np.maximum(solved, 0.0)
+    return found

@@ -1,6 +1,7 @@
 """What is a strategy's own where it was not measured: put together from what was."""
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 import numpy as np
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from tierwise.operators.strategy import Strategy
 from tierwise.predict.compute import ComputeSample, ComputeTable, Shares
 from tierwise.predict.network import NetworkFit
 from tierwise.predict.traffic import Traffic
+from tierwise.predict.trials import row_medians
 from tierwise.store.results import TrialResult
 
 # Trials of one strategy that its parts are taken from: those with the most samples.
@@ -98,7 +100,7 @@ class Unseen:
                 for i, rest in of
                 if i != index
             ]
-        return float(np.median(alike)) if alike else None
+        return median(alike) if alike else None
 
 
 def _rest_s(parts: Mapping[str, float]) -> float:
@@ -112,8 +114,7 @@ def _typical_parts(trials: Sequence[tuple[TrialResult, float]]) -> dict[str, flo
     chosen = sorted(trials, key=lambda one: -len(one[0].latency_s))[:_MOST_TRIALS]
     for trial, slower in chosen:
         if trial.parts_s:
-            # One call for all parts: medians one by one took most of the time of a fit.
-            medians_s = np.median(np.stack(list(trial.parts_s.values())), axis=1) / slower
+            medians_s = row_medians(np.stack(list(trial.parts_s.values()))) / slower
             for key, median_s in zip(trial.parts_s, medians_s.tolist(), strict=True):
                 found.setdefault(key, []).append(median_s)
-    return {key: float(np.median(values)) for key, values in found.items()}
+    return {key: median(values) for key, values in found.items()}

@@ -5,7 +5,8 @@ import math
 from tierwise.predict.crossovers import Crossover
 from tierwise.predict.latency import COVERAGE
 from tierwise.recommend.as_json import as_json
-from tierwise.recommend.outlook import Outlook, crossover_text
+from tierwise.recommend.outlook import Outlook
+from tierwise.recommend.outlook_words import crossover_text
 
 
 def outlook_json(outlook: Outlook) -> dict[str, object]:

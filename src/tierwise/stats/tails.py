@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
+import scipy
 
 _LN10 = math.log(10.0)
 # Below this a double loses bits to gradual underflow; the continued fractions take over.
@@ -33,7 +33,7 @@ def chi2_log_sf(x: float, degrees: float) -> float:
     if x <= 0:
         return 0.0
     a, half = degrees / 2.0, x / 2.0
-    direct = float(special.gammaincc(a, half))
+    direct = float(scipy.special.gammaincc(a, half))
     if direct > _SMALLEST_TRUSTED:
         return math.log(direct)
     if math.isinf(x):
@@ -55,7 +55,7 @@ def t_log_sf(t: float, degrees: float) -> float:
     """
     if t < 0:
         return math.log1p(-math.exp(t_log_sf(-t, degrees)))
-    direct = float(special.stdtr(degrees, -t))
+    direct = float(scipy.special.stdtr(degrees, -t))
     if direct > _SMALLEST_TRUSTED:
         return math.log(direct)
     if math.isinf(t):
@@ -72,7 +72,7 @@ def f_log_sf(f: float, between: float, within: float) -> float:
     """
     if f <= 0:
         return 0.0
-    direct = float(special.fdtrc(between, within, f))
+    direct = float(scipy.special.fdtrc(between, within, f))
     if direct > _SMALLEST_TRUSTED:
         return math.log(direct)
     if math.isinf(f):
@@ -94,7 +94,9 @@ def _log_beta_tail(a: float, b: float, x: float) -> float:
         return -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
 
     fraction = _lentz(first=1.0, numerator=numerator, denominator=lambda _: 1.0)
-    log_front = a * math.log(x) + b * math.log1p(-x) - math.log(a) - float(special.betaln(a, b))
+    log_front = (
+        a * math.log(x) + b * math.log1p(-x) - math.log(a) - float(scipy.special.betaln(a, b))
+    )
     return log_front - math.log(fraction)
 
 

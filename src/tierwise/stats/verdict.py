@@ -21,7 +21,6 @@ from functools import lru_cache
 import numpy as np
 import scipy
 from jaxtyping import Float, Int
-from scipy.special import log_ndtr, stdtr
 
 from tierwise.errors import TooFewSamples
 from tierwise.stats.autocorrelation import block_residuals, is_correlated, variance_inflation
@@ -365,7 +364,7 @@ def _t_p(
     spread = np.sum(np.where(used, differences - mean, 0.0) ** 2, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = mean / np.sqrt(spread / np.maximum(1, counts - 1) / effective)
-    p = 2.0 * stdtr(np.maximum(1, effective - 1), -np.abs(t))
+    p = 2.0 * scipy.special.stdtr(np.maximum(1, effective - 1), -np.abs(t))
     usable: np.ndarray = np.where((effective < 2) | np.isnan(p), 1.0, p)
     return usable
 
@@ -386,7 +385,7 @@ def _signed_rank_p(
         smaller = np.ceil((1.0 - share) * most / 2.0 - 1e-9).astype(np.int64)
         one_sided = signed_rank_tail(effective)[smaller]
     else:
-        one_sided = np.exp(log_ndtr(-share * most / _signed_sum_std(effective)))
+        one_sided = np.exp(scipy.special.log_ndtr(-share * most / _signed_sum_std(effective)))
     two_sided: np.ndarray = np.minimum(1.0, 2.0 * one_sided)
     return two_sided
 

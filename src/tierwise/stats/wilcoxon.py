@@ -7,7 +7,6 @@ from functools import lru_cache
 import numpy as np
 import scipy
 from jaxtyping import Float
-from scipy.special import log_ndtr
 
 from tierwise.errors import TooFewSamples
 from tierwise.stats.tails import log10_of
@@ -120,4 +119,4 @@ def signed_rank_tail(n: int) -> Float[np.ndarray, " _"]:
 def _log_normal_p(ranks: Float[np.ndarray, " n"], w: float) -> float:
     distance = max(0.0, abs(w - ranks.sum() / 2.0) - 0.5)
     z = distance / (math.sqrt(float(np.sum(ranks**2))) / 2.0)
-    return min(0.0, math.log(2.0) + float(log_ndtr(-z)))
+    return min(0.0, math.log(2.0) + float(scipy.special.log_ndtr(-z)))

@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 import numpy as np
 import orjson
@@ -91,7 +92,7 @@ def _as_trial(
             key: np.array([sample.parts_s.get(key, 0.0) for sample in samples]) for key in parts
         },
         wire_bytes={
-            link: int(np.median([s.wire_bytes[link] for s in samples if link in s.wire_bytes]))
+            link: int(median(s.wire_bytes[link] for s in samples if link in s.wire_bytes))
             for link in links
         },
     )

@@ -1,7 +1,9 @@
 """A study's directory as readers see it."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import orjson
@@ -118,26 +120,48 @@ def _quality(row: sqlite3.Row) -> QualityFigure:
 def _trials(
     db: sqlite3.Connection, conditions: dict[int, NetworkCondition]
 ) -> tuple[TrialResult, ...]:
-    samples: dict[int, list[sqlite3.Row]] = {}
-    for row in db.execute("SELECT * FROM samples ORDER BY trial, block, request"):
-        samples.setdefault(row["trial"], []).append(row)
+    samples = _samples(db)
     starts = _cold_starts(db)
     strategies: dict[str, Strategy] = {}
-    rows = db.execute("SELECT * FROM trials ORDER BY id").fetchall()
-    for row in rows:
-        # A strategy stands in as many rows as there are conditions.
-        if row["strategy"] not in strategies:
-            strategies[row["strategy"]] = load_strategy(dict(row))
-    return tuple(
-        _trial(
-            row,
-            strategies[row["strategy"]],
-            conditions[row["condition"]],
-            samples.get(row["id"], []),
-            starts.get(row["strategy"]),
+    states = {state.value: state for state in TrialState}
+    found = []
+    # By place and not by name: a study has tens of thousands of trials, most of them predicted.
+    for id_, name, number, state, reason, memory, predicted in db.execute(
+        "SELECT id, strategy, condition, state, reason, memory_bytes, predicted_s"
+        " FROM trials ORDER BY id"
+    ):
+        if name not in strategies:
+            row = db.execute("SELECT * FROM trials WHERE id = ?", (id_,)).fetchone()
+            strategies[name] = load_strategy(dict(row))
+        trial = TrialResult(
+            strategies[name],
+            conditions[number],
+            states[state],
+            reason,
+            memory_bytes={} if memory == "{}" else orjson.loads(memory),
+            predicted_s=None if predicted is None else tuple(orjson.loads(predicted)),
+            cold_start=starts.get(name),
         )
-        for row in rows
-    )
+        found.append(_measured(trial, samples[id_]) if id_ in samples else trial)
+    return tuple(found)
+
+
+# Input, block, latency, parts, bytes, joules.
+_Sample = tuple[int, int, float, str, str, float | None]
+
+
+def _samples(db: sqlite3.Connection) -> dict[int, list[_Sample]]:
+    """By trial, in the order in which they were measured."""
+    columns = {row["name"] for row in db.execute("PRAGMA table_info(samples)")}
+    # Older formats had no energy.
+    energy = "energy_j" if "energy_j" in columns else "NULL"
+    found: dict[int, list[_Sample]] = {}
+    for trial, *sample in db.execute(
+        f"SELECT trial, input_index, block, latency_s, parts_s, wire_bytes, {energy}"  # noqa: S608
+        " FROM samples ORDER BY trial, block, request"
+    ):
+        found.setdefault(trial, []).append(tuple(sample))
+    return found
 
 
 def _cold_starts(db: sqlite3.Connection) -> dict[str, ColdStart]:
@@ -147,56 +171,26 @@ def _cold_starts(db: sqlite3.Connection) -> dict[str, ColdStart]:
     return {row["strategy"]: load_cold_start(row["record"]) for row in rows}
 
 
-def _trial(
-    row: sqlite3.Row,
-    strategy: Strategy,
-    condition: NetworkCondition,
-    samples: list[sqlite3.Row],
-    cold_start: ColdStart | None,
-) -> TrialResult:
-    memory_bytes = orjson.loads(row["memory_bytes"])
-    predicted_s = None if row["predicted_s"] is None else tuple(orjson.loads(row["predicted_s"]))
-    if not samples:
-        return TrialResult(
-            strategy,
-            condition,
-            TrialState(row["state"]),
-            row["reason"],
-            memory_bytes=memory_bytes,
-            predicted_s=predicted_s,
-            cold_start=cold_start,
-        )
-    parts = [orjson.loads(sample["parts_s"]) for sample in samples]
+def _measured(trial: TrialResult, samples: list[_Sample]) -> TrialResult:
+    """``trial`` with what was measured of it."""
+    inputs, blocks, latencies, parts_texts, bytes_texts, joules = zip(*samples, strict=True)
+    parts = [orjson.loads(text) for text in parts_texts]
     keys = dict.fromkeys(key for one in parts for key in one)
-    return TrialResult(
-        strategy=strategy,
-        condition=condition,
-        state=TrialState(row["state"]),
-        reason=row["reason"],
-        latency_s=np.array([sample["latency_s"] for sample in samples], dtype=np.float64),
-        input_index=np.array([sample["input_index"] for sample in samples], dtype=np.int64),
-        block=np.array([sample["block"] for sample in samples], dtype=np.int64),
+    # Nearly always the same bytes: read once.
+    counted = {text: orjson.loads(text) for text in set(bytes_texts)}
+    return replace(
+        trial,
+        latency_s=np.array(latencies, dtype=np.float64),
+        input_index=np.array(inputs, dtype=np.int64),
+        block=np.array(blocks, dtype=np.int64),
         parts_s={
             key: np.array([one.get(key, 0.0) for one in parts], dtype=np.float64) for key in keys
         },
-        wire_bytes=_medians([orjson.loads(sample["wire_bytes"]) for sample in samples]),
-        memory_bytes=memory_bytes,
-        predicted_s=predicted_s,
-        cold_start=cold_start,
-        energy_j=_energies(samples),
+        wire_bytes=_medians([counted[text] for text in bytes_texts]),
+        energy_j=np.empty(0) if None in joules else np.array(joules, dtype=np.float64),
     )
-
-
-def _energies(samples: list[sqlite3.Row]) -> np.ndarray:
-    """Joules of every sample; empty where the machine told none of one, as in older formats."""
-    if not samples or "energy_j" not in samples[0].keys():  # noqa: SIM118 - a Row is no mapping
-        return np.empty(0)
-    found = [sample["energy_j"] for sample in samples]
-    return np.empty(0) if None in found else np.array(found, dtype=np.float64)
 
 
 def _medians(per_sample: list[dict[str, int]]) -> dict[str, int]:
     links = dict.fromkeys(link for one in per_sample for link in one)
-    return {
-        link: int(np.median([one[link] for one in per_sample if link in one])) for link in links
-    }
+    return {link: int(median(one[link] for one in per_sample if link in one)) for link in links}

@@ -27,6 +27,11 @@ __all__ = [
 ]
 
 
+# Of the many trials without samples; nobody may write into it.
+_NO_SAMPLES, _NO_NUMBERS = np.empty(0), np.empty(0, dtype=np.int64)
+_NO_SAMPLES.flags.writeable = _NO_NUMBERS.flags.writeable = False
+
+
 class TrialState(Enum):
     """What became of a trial."""
 
@@ -125,15 +130,15 @@ class TrialResult:
     condition: NetworkCondition
     state: TrialState
     reason: str = ""
-    latency_s: np.ndarray = field(default_factory=lambda: np.empty(0))
-    input_index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    block: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    latency_s: np.ndarray = field(default_factory=lambda: _NO_SAMPLES)
+    input_index: np.ndarray = field(default_factory=lambda: _NO_NUMBERS)
+    block: np.ndarray = field(default_factory=lambda: _NO_NUMBERS)
     parts_s: Mapping[str, np.ndarray] = field(default_factory=dict)
     wire_bytes: Mapping[str, int] = field(default_factory=dict)
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     predicted_s: tuple[float, float, float] | None = None
     cold_start: ColdStart | None = None
-    energy_j: np.ndarray = field(default_factory=lambda: np.empty(0))
+    energy_j: np.ndarray = field(default_factory=lambda: _NO_SAMPLES)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 from tierwise.predict.crossovers import at_rate
 from tierwise.predict.fit import fit_latency_model
-from tierwise.recommend.outlook import crossover_text
+from tierwise.recommend.outlook_words import crossover_text
 from tierwise.recommend.requirement import Requirement
 from tierwise.recommend.verdict import recommend
 from tierwise.report.figures.predicted import predicted, predicted_rows

@@ -6,7 +6,8 @@ import numpy as np
 from tierwise.predict.crossovers import Crossover, at_rate, find_crossovers, not_beaten
 from tierwise.predict.fit import fit_latency_model
 from tierwise.predict.latency import LatencyModel
-from tierwise.recommend.outlook import around, crossover_text, lines_of, without_rate
+from tierwise.recommend.outlook_lines import around, choices_of, lines_of, without_rate
+from tierwise.recommend.outlook_words import crossover_text
 from tierwise.recommend.recommendation import Recommendation
 from tierwise.report.figures.axes import latency_axis
 from tierwise.report.figures.figure import Figure, Row
@@ -44,7 +45,8 @@ def predicted_rows(
     rates = [rate for rate in known if rate is not None]
     if not rates:
         return [], ()
-    lines = lines_of(results, model, link, base, recommendation.requirement)
+    choices = choices_of(results, recommendation.requirement)
+    lines = lines_of(model, choices, link, base)
     names = short_names(trial.strategy for trial in results.trials)
     ends = around(rates)
     kept = lines.rows[not_beaten(lines)].tolist()
