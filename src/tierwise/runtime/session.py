@@ -175,7 +175,7 @@ def open_session(model: "Path | bytes | ir.Model", options: SessionOptions = DEF
     if isinstance(model, Path | bytes):
         source = model
     else:
-        # Imported here because the graph editor takes a second and 30 MB to import, which an
+        # Imported here because the graph editor takes 10 MiB and 0.1 s to import, which an
         # agent on a small tier, that only ever opens files, does not have.
         from tierwise.runtime.materialise import materialise  # noqa: PLC0415
 
