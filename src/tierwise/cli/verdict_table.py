@@ -213,8 +213,11 @@ def _bar(assessment: Assessment, full_s: float, cells: int) -> Text:
     if assessment.latency is None:
         return Text(assessment.trial.state.value, _STATE_STYLE)
     if not assessment.measured:
-        latency = assessment.latency
-        return Text(f"{latency.low_s * 1e3:.3g} to {latency.high_s * 1e3:.3g} ms", _STATE_STYLE)
+        low, high = (
+            f"{s * 1e3:.0f}" if s >= 1 else f"{s * 1e3:.3g}"
+            for s in (assessment.latency.low_s, assessment.latency.high_s)
+        )
+        return Text(f"{low} to {high} ms", _STATE_STYLE)
     grouped = by_group(assessment.breakdown_s)
     bar = Text()
     drawn, passed_s = 0, 0.0
@@ -242,6 +245,8 @@ def _legend(recommendation: Recommendation) -> Text:
         legend.append("~ predicted  ")
     if any(a.measured and a.latency is not None and a.latency.p95_s is None for a in assessments):
         legend.append("· too few samples  ")
+    if any(a.meets is None and not a.unsuited for a in assessments):
+        legend.append("?", "yellow").append(" too few to tell  ")
     return legend
 
 

@@ -91,7 +91,9 @@ class Encoding:
 
     @property
     def name(self) -> str:
-        """For people: ``"int8+zstd"``, without the numbers."""
+        """For people: ``"int8+zstd"``, ``"zstd"``, without the numbers."""
+        if self.kind is Kind.NONE and self.compressed:
+            return "zstd"
         return self.kind.value + ("+zstd" if self.compressed else "")
 
     @property

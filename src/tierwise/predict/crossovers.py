@@ -1,7 +1,7 @@
 """Bandwidths at which another strategy becomes the best, exactly, from the latency model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -45,6 +45,8 @@ class Lines:
         most_x: Beyond which 1 / bandwidth the strategy misses the latency requirement; ``inf``:
             never, below 0: always.
         ids: Of the strategies.
+        from_x: The lines hold from here on; below, another link than this one sets the pace.
+        to_x: And up to here.
     """
 
     start_s: Float[np.ndarray, " s"]
@@ -52,6 +54,8 @@ class Lines:
     rows: Int[np.ndarray, " s"]
     most_x: Float[np.ndarray, " s"]
     ids: tuple[str, ...]
+    from_x: float = 0.0
+    to_x: float = np.inf
 
 
 def lines_along(  # noqa: PLR0917 - two of the place, three of what is asked
@@ -61,8 +65,8 @@ def lines_along(  # noqa: PLR0917 - two of the place, three of what is asked
     eligible: Bool[np.ndarray, " s"],
     tail_s: Float[np.ndarray, " s"],
     most_s: float = np.inf,
-) -> Lines:
-    """The lines of the ``eligible`` strategies over the bandwidth of ``link``.
+) -> tuple[Lines, ...]:
+    """The lines of the ``eligible`` strategies over the bandwidth of ``link``, by rising x.
 
     Args:
         model: Fitted.
@@ -71,24 +75,28 @@ def lines_along(  # noqa: PLR0917 - two of the place, three of what is asked
         eligible: Which strategies may be chosen, whatever their latency.
         tail_s: By how much the required percentile exceeds each median.
         most_s: The most that the percentile may be.
+
+    Returns:
+        One set of lines for each range of x in which the same link is the slowest of every route.
     """
-    start_s, slope = model.along(link, condition)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        room_s = most_s - tail_s - start_s
-        most_x = np.where(slope > 0, room_s / slope, np.where(room_s >= 0, np.inf, -1.0))
-    chosen = np.flatnonzero(eligible & np.isfinite(start_s) & ~np.isnan(most_x) & (most_x >= 0))
-    return Lines(
-        start_s[chosen],
-        slope[chosen],
-        chosen,
-        most_x[chosen],
-        tuple(model.strategies[i].id for i in chosen.tolist()),
-    )
+    edges = (0.0, *model.bends(link, condition), np.inf)
+    found = []
+    for from_x, to_x in pairwise(edges):
+        start_s, slope = model.along(link, condition, from_x)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room_s = most_s - tail_s - start_s
+            most_x = np.where(slope > 0, room_s / slope, np.where(room_s >= 0, np.inf, -1.0))
+        chosen = np.flatnonzero(eligible & np.isfinite(start_s) & ~np.isnan(most_x) & (most_x >= 0))
+        ids = tuple(model.strategies[i].id for i in chosen.tolist())
+        found.append(
+            Lines(start_s[chosen], slope[chosen], chosen, most_x[chosen], ids, from_x, to_x)
+        )
+    return tuple(found)
 
 
 def find_crossovers(
     model: LatencyModel,
-    lines: Lines,
+    pieces: Sequence[Lines],
     link: str,
     condition: NetworkCondition,
     rates: tuple[float, float],
@@ -102,55 +110,62 @@ def find_crossovers(
 
     Args:
         model: Fitted; says how far each line may be off.
-        lines: From :func:`lines_along`.
+        pieces: From :func:`lines_along`.
         link: Its link.
         condition: Its condition.
         rates: Lowest and highest bandwidth to look at.
     """
+    low_x, high_x = 1 / rates[1], 1 / rates[0]
+    best = [
+        one
+        for lines in pieces
+        if lines.from_x < high_x and lines.to_x > low_x
+        for one in _fastest(lines, max(low_x, lines.from_x), min(high_x, lines.to_x))
+    ]
+    found = []
+    # By falling x, which is by rising bandwidth. Where one set of lines ends, the next one begins
+    # with the same latencies, and so with the same best but for ties.
+    for (near, lines, _, x), (far, further, *_) in reversed([*pairwise(best)]):
+        below = None if far is None else further.ids[far]
+        above = None if near is None else lines.ids[near]
+        if below == above:
+            continue
+        sides = [lines.ids.index(one) for one in (above, below) if one in lines.ids]
+        there = model.predict([condition.at_rate(link, 1 / x)], drift=False)
+        low, high = _interval(lines, sides, x, there)
+        found.append(Crossover(link, 1 / x, low, high, below, above, condition))
+    return tuple(found)
+
+
+def fastest_at(pieces: Sequence[Lines], rate_bit_per_s: float) -> str | None:
+    """Id of the fastest strategy at a bandwidth; ``None`` where none will do."""
+    x = 1 / rate_bit_per_s
+    lines = next(one for one in pieces if one.from_x <= x < one.to_x)
+    best = _best(lines.start_s, lines.slope, lines.most_x, x)
+    return None if best is None else lines.ids[best]
+
+
+def _fastest(
+    lines: Lines, low_x: float, high_x: float
+) -> list[tuple[int | None, Lines, float, float]]:
+    """The fastest line of every range of x in which it is the same one, and the range."""
     kept = not_beaten(lines)
     a, b, most = lines.start_s[kept], lines.slope[kept], lines.most_x[kept]
-    low_x, high_x = 1 / rates[1], 1 / rates[0]
     first, second = np.triu_indices(len(kept), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         meets = (a[second] - a[first]) / (b[first] - b[second])
     points = np.concatenate([meets, most])
     inside = np.unique(points[np.isfinite(points) & (points > low_x) & (points < high_x)])
-    edges = [low_x, *inside.tolist(), high_x]
-    best = [_best(a, b, most, (x + y) / 2) for x, y in pairwise(edges)]
     found = []
-    # By falling x, which is by rising bandwidth.
-    for x, near, far in zip(edges[1:-1], best[:-1], best[1:], strict=True):
-        if near == far:
-            continue
-        sides = [kept[side] for side in (near, far) if side is not None]
-        there = at_rate(condition, link, 1 / x)
-        low, high = _interval(lines, sides, x, model.predict([there], drift=False))
-        found.append(
-            Crossover(
-                link, 1 / x, low, high,
-                None if far is None else lines.ids[kept[far]],
-                None if near is None else lines.ids[kept[near]],
-                condition,
-            )
-        )  # fmt: skip
-    return tuple(found[::-1])
-
-
-def fastest_at(lines: Lines, rate_bit_per_s: float) -> str | None:
-    """Id of the fastest strategy at a bandwidth; ``None`` where none will do."""
-    best = _best(lines.start_s, lines.slope, lines.most_x, 1 / rate_bit_per_s)
-    return None if best is None else lines.ids[best]
+    for x, y in pairwise([low_x, *inside.tolist(), high_x]):
+        best = _best(a, b, most, (x + y) / 2)
+        found.append((None if best is None else kept[best], lines, x, y))
+    return found
 
 
 def _best(a: np.ndarray, b: np.ndarray, most: np.ndarray, x: float) -> int | None:
     values = np.where(most >= x, a + b * x, np.inf)
     return int(np.argmin(values)) if len(values) and np.isfinite(values.min()) else None
-
-
-def at_rate(condition: NetworkCondition, link: str, bit_per_s: float) -> NetworkCondition:
-    """``condition`` with this bandwidth of ``link``."""
-    shape = replace(condition.shapes[link], bandwidth_bit_per_s=bit_per_s)
-    return NetworkCondition({**condition.shapes, link: shape})
 
 
 def _interval(
@@ -159,12 +174,13 @@ def _interval(
     """Lowest and highest bandwidth at which the change of the lines ``sides`` at ``x`` may be."""
     half_s = (there.high_s - there.median_s)[:, 0][lines.rows[sides]]
     ended = [n for n, i in enumerate(sides) if np.isclose(lines.most_x[i], x, rtol=1e-9, atol=0)]
-    if ended:
-        off_s, slope = float(half_s[ended[0]]), float(lines.slope[sides[ended[0]]])
+    if ended or len(sides) < 2:
+        at = ended[0] if ended else 0
+        off_s, slope = float(half_s[at]), float(lines.slope[sides[at]])
     else:
         off_s = float(np.sqrt(np.sum(half_s**2)))
         slope = abs(float(np.diff(lines.slope[sides])[0]))
-    reach = off_s / slope
+    reach = off_s / slope if slope else np.inf
     return 1 / (x + reach), np.inf if x <= reach else 1 / (x - reach)
 
 

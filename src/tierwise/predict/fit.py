@@ -49,10 +49,18 @@ def fit_latency_model(results: StudyResults, shares: Shares | None = None) -> La
     strategies, of, at = measured.strategies, measured.of, measured.at
     links = tuple(link.name for link in results.topology.links)
     sent = traffic_of(strategies, measured.trials, results.topology, results.segment_costs)
-    network, features = _network(measured, sent, links)
+    network, features = _network(measured, sent)
     traffic = sent.beyond(network.burst_bytes)
     added_s = features[:, 1] * network.round_trips + features[:, 2] * network.stretch
-    repeats = fit_repeats(measured.medians_s - added_s, measured.counts, of, at, len(strategies))
+    repeats = fit_repeats(
+        measured.medians_s - added_s,
+        added_s,
+        measured.medians_s - measured.transfers_s,
+        measured.counts,
+        of,
+        at,
+        len(strategies),
+    )
     seen = np.isfinite(repeats.own_s)
     unseen = Unseen(
         strategies, results.topology.names, measured.trials, of, np.exp(repeats.drift[at]),
@@ -70,8 +78,8 @@ def fit_latency_model(results: StudyResults, shares: Shares | None = None) -> La
         measured=seen,
         traffic=traffic,
         network=network,
-        anchor_s=np.bincount(of, added_s, len(strategies))
-        / np.maximum(np.bincount(of, minlength=len(strategies)), 1),
+        anchor_s=np.bincount(of, repeats.weight * added_s, len(strategies))
+        / np.maximum(np.bincount(of, repeats.weight, len(strategies)), 1e-12),
         own_error=own_bounds(measured, seen, repeats.own_s, repeats, errors),
         drift=_drift(measured, repeats),
         drift_error=drift_bound(repeats.drift),
@@ -91,11 +99,11 @@ def _shares(results: StudyResults, strategies: Sequence[Strategy]) -> Shares:
 
 
 def _network(
-    measured: MeasuredTrials, sent: Traffic, links: Sequence[str]
+    measured: MeasuredTrials, sent: Traffic
 ) -> tuple[NetworkFit, Float[np.ndarray, "n 3"]]:
     """The fit of what the network adds, and the features of every trial that it goes by."""
     sends = measured.transfers_s > 0
-    every = [_features(measured, sent.beyond(burst), links) for burst in BURSTS_BYTES]
+    every = [_features(measured, sent.beyond(burst)) for burst in BURSTS_BYTES]
     groups = measured.of[sends], measured.at[sends]
     fits = [
         fit_network(
@@ -111,13 +119,11 @@ def _network(
     return fits[chosen][0], every[chosen]
 
 
-def _features(
-    measured: MeasuredTrials, traffic: Traffic, links: Sequence[str]
-) -> Float[np.ndarray, "n 3"]:
+def _features(measured: MeasuredTrials, traffic: Traffic) -> Float[np.ndarray, "n 3"]:
     """Hops, seconds of round trips, and bits / bandwidth of every trial."""
     of, at = measured.of, measured.at
-    waited_s = (traffic.crossings[of] * rtts_s(measured.conditions, links)[at]).sum(axis=1)
-    per_bit = seconds_per_bit(measured.conditions, links)[at]
+    waited_s = (traffic.crossings[of] * rtts_s(measured.conditions, traffic.routes)[at]).sum(axis=1)
+    per_bit = seconds_per_bit(measured.conditions, traffic.routes)[at]
     sent_s = 8 * (traffic.wire_bytes[of] * per_bit).sum(axis=1)
     return np.stack([traffic.hops[of], waited_s, sent_s], axis=1)
 

@@ -47,13 +47,14 @@ class LatencyModel:
 
     Attributes:
         strategies: In the order of every array.
-        links: Names of the links, in the order of columns.
+        links: Names of the links.
         own_s: Seconds without the network, on a machine as it was on average; NaN where nothing
             says.
         measured: Whether the strategy was measured under some condition.
-        traffic: What every strategy sends over which link, beyond the fit's burst.
+        traffic: What every strategy sends over which route, beyond the fit's burst.
         network: What the network adds.
-        anchor_s: What the network added, on average, where the strategy was measured.
+        anchor_s: What the network added where the strategy was measured, on an average by what
+            each trial counts.
         own_error: Of each strategy's own part: of measuring it again (with the interval of its
             median), or of putting it together.
         drift: Of the machine, which is slower at one time than at another for all strategies
@@ -82,7 +83,7 @@ class LatencyModel:
     errors: Float[np.ndarray, " n"]
 
     def predict(self, conditions: Sequence[NetworkCondition], *, drift: bool = True) -> Predictions:
-        """Every strategy under every condition; O(strategies x conditions x links), vectorised.
+        """Every strategy under every condition; O(strategies x conditions x routes), vectorised.
 
         Under a condition that was measured, the machine is taken as it was there. The interval
         adds, as squares: the error of the strategy's own part; the drift of the machine, or the
@@ -107,20 +108,31 @@ class LatencyModel:
         return Predictions(np.maximum(median_s - half_s, 0.0), median_s, median_s + half_s)
 
     def along(
-        self, link: str, condition: NetworkCondition
+        self, link: str, condition: NetworkCondition, x: float
     ) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]]:
         """Median latency as a line in 1 / bandwidth of ``link``: seconds at 0, and its slope.
 
-        Everything else is as in ``condition``.
+        Everything else is as in ``condition``. The line holds around ``x``, as far as the next of
+        :meth:`bends`.
         """
-        at = self.links.index(link)
-        slope = 8 * self.network.stretch * self.traffic.wire_bytes[:, at]
-        per_bit = seconds_per_bit([condition], self.links)[0, at]
-        median_s = self.own_s + self._network_s([condition])[:, 0]
-        return median_s - slope * per_bit, slope
+        unlimited = condition.at_rate(link, None)
+        routes = self.traffic.routes
+        others = seconds_per_bit([unlimited], routes)[0]
+        paced = np.array([link in route for route in routes], dtype=bool) & (others <= x)
+        bits = 8 * self.network.stretch * self.traffic.wire_bytes
+        rtt_s = self.traffic.crossings @ rtts_s([condition], routes)[0]
+        start_s = self.own_s + self.network.round_trips * rtt_s + bits @ (others * ~paced)
+        return start_s, bits @ paced
+
+    def bends(self, link: str, condition: NetworkCondition) -> tuple[float, ...]:
+        """Where lines over 1 / bandwidth of ``link`` bend: below, another link is slower."""
+        with_it = [route for route in self.traffic.routes if link in route]
+        others = seconds_per_bit([condition.at_rate(link, None)], with_it)[0]
+        return tuple(sorted({x for x in others.tolist() if x > 0}))
 
     def _network_s(self, conditions: Sequence[NetworkCondition]) -> Float[np.ndarray, "s c"]:
-        rtt_s = self.traffic.crossings @ rtts_s(conditions, self.links).T
-        bits_s = 8 * (self.traffic.wire_bytes @ seconds_per_bit(conditions, self.links).T)
+        routes = self.traffic.routes
+        rtt_s = self.traffic.crossings @ rtts_s(conditions, routes).T
+        bits_s = 8 * (self.traffic.wire_bytes @ seconds_per_bit(conditions, routes).T)
         network_s: np.ndarray = self.network.round_trips * rtt_s + self.network.stretch * bits_s
         return network_s

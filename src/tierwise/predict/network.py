@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from tierwise.predict.traffic import Route
 from tierwise.tiers.topology import NetworkCondition
 
 # One round trip a hop and every bit once, at the link's rate: what holds where the study's
@@ -29,7 +30,8 @@ _BURST_WORTH = 4.0
 class NetworkFit:
     """Seconds = ``hop_s`` x hops + ``round_trips`` x rtt + ``stretch`` x bits / bandwidth.
 
-    Bits are those beyond the first ``burst_bytes`` of a crossing.
+    Of a route the rtt is the sum over its links, the bandwidth that of the slowest. Bits are those
+    beyond the first ``burst_bytes`` of a crossing.
 
     Attributes:
         hop_s: Fixed overhead of a hop.
@@ -51,18 +53,32 @@ class NetworkFit:
 
 
 def rtts_s(
-    conditions: Sequence[NetworkCondition], links: Sequence[str]
-) -> Float[np.ndarray, "c links"]:
-    """Round-trip time of every link under every condition."""
-    return np.array([[c.shapes[link].rtt_s for link in links] for c in conditions], dtype=float)
+    conditions: Sequence[NetworkCondition], routes: Sequence[Route]
+) -> Float[np.ndarray, "c routes"]:
+    """Round-trip time of every route under every condition: that of all its links together."""
+    return np.array(
+        [[sum(c.shapes[link].rtt_s for link in route) for route in routes] for c in conditions],
+        dtype=float,
+    ).reshape(len(conditions), len(routes))
 
 
 def seconds_per_bit(
-    conditions: Sequence[NetworkCondition], links: Sequence[str]
-) -> Float[np.ndarray, "c links"]:
-    """1 / bandwidth of every link under every condition; 0 where it is unlimited."""
-    rates = [[c.shapes[link].bandwidth_bit_per_s for link in links] for c in conditions]
-    return np.array([[0.0 if r is None else 1 / r for r in row] for row in rates], dtype=float)
+    conditions: Sequence[NetworkCondition], routes: Sequence[Route]
+) -> Float[np.ndarray, "c routes"]:
+    """1 / bandwidth of every route under every condition; 0 where it is unlimited.
+
+    A message is sent packet by packet: while one is on the second link, the next is on the first
+    one. The slowest link sets the pace, and the others add no more than a packet's time.
+    """
+    return np.array(
+        [[max(_per_bit(c, link) for link in route) for route in routes] for c in conditions],
+        dtype=float,
+    ).reshape(len(conditions), len(routes))
+
+
+def _per_bit(condition: NetworkCondition, link: str) -> float:
+    rate = condition.shapes[link].bandwidth_bit_per_s
+    return 0.0 if rate is None else 1 / rate
 
 
 def choose_fit(fits: Sequence[tuple[NetworkFit, float]]) -> int:

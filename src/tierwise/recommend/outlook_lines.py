@@ -1,7 +1,7 @@
 """Latency as lines over a bandwidth, of the strategies that may be chosen; where they cross."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -55,7 +55,7 @@ def choices_of(results: StudyResults, asked: Requirement) -> Choices:
 
 def lines_of(
     model: LatencyModel, choices: Choices, link: str, condition: NetworkCondition
-) -> Lines:
+) -> tuple[Lines, ...]:
     """Latency over the bandwidth of ``link`` of the strategies that may be chosen.
 
     Args:
@@ -104,19 +104,13 @@ def crossovers_around(
         for condition in conditions:
             rate = condition.shapes[link].bandwidth_bit_per_s
             if rate is not None:
-                bases.setdefault(without_rate(condition, link), []).append(rate)
+                bases.setdefault(condition.at_rate(link, None), []).append(rate)
         measured = [c.shapes[link].bandwidth_bit_per_s for c in results.conditions]
         for base, rates in bases.items():
-            lines = lines_of(model, choices, link, base)
+            pieces = lines_of(model, choices, link, base)
             known = [rate for rate in measured if rate is not None]
-            found += find_crossovers(model, lines, link, base, around([*rates, *known]))
+            found += find_crossovers(model, pieces, link, base, around([*rates, *known]))
     return tuple(found)
-
-
-def without_rate(condition: NetworkCondition, link: str) -> NetworkCondition:
-    """``condition`` whatever the bandwidth of ``link``: with it unlimited."""
-    shape = replace(condition.shapes[link], bandwidth_bit_per_s=None)
-    return NetworkCondition({**condition.shapes, link: shape})
 
 
 def _may_be_chosen(

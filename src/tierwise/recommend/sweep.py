@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from tierwise.recommend.recommendation import ConditionVerdict, Switch
@@ -41,9 +40,7 @@ def _lines(verdicts: Sequence[ConditionVerdict], link: str) -> dict[str, list[Co
     """
     lines: dict[NetworkCondition, list[ConditionVerdict]] = defaultdict(list)
     for verdict in verdicts:
-        shapes = verdict.condition.shapes
-        unlimited = replace(shapes[link], bandwidth_bit_per_s=None)
-        lines[NetworkCondition({**shapes, link: unlimited})].append(verdict)
+        lines[verdict.condition.at_rate(link, None)].append(verdict)
     ordered = [
         (key, sorted(line, key=lambda v: _rate(v.condition, link))) for key, line in lines.items()
     ]

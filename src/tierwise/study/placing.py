@@ -1,7 +1,7 @@
 """A variant on a chain of tiers as a placement problem: what computing and crossing cost there.
 
 Seconds of this machine, scaled by the share of a core that a tier has; bytes over the bandwidth of
-every link between two tiers; encoding on the one side and decoding on the other. It ranks
+the slowest link between two tiers; encoding on the one side and decoding on the other. It ranks
 placements; the latency that is reported is measured.
 """
 
@@ -28,7 +28,8 @@ class Hop:
     """From one tier of a chain to the next one, under a condition.
 
     Attributes:
-        seconds_per_bit: Of all links between them together; 0 where none is shaped.
+        seconds_per_bit: Of the slowest link between them, which sets the pace of the packets; 0
+            where none is shaped.
         rtt_s: Of all links between them.
         encode_factor: How much longer the near tier takes to encode than this machine.
         decode_factor: How much longer the far one takes to decode.
@@ -58,10 +59,13 @@ def hop(topology: Topology, condition: NetworkCondition, near: str, far: str) ->
     """From ``near`` to ``far`` over every link between them."""
     shapes = [condition.shapes[link.name] for link in topology.path(near, far)]
     return Hop(
-        seconds_per_bit=sum(
-            1 / shape.bandwidth_bit_per_s
-            for shape in shapes
-            if shape.bandwidth_bit_per_s is not None
+        seconds_per_bit=max(
+            (
+                1 / shape.bandwidth_bit_per_s
+                for shape in shapes
+                if shape.bandwidth_bit_per_s is not None
+            ),
+            default=0.0,
         ),
         rtt_s=sum(shape.rtt_s for shape in shapes),
         encode_factor=slowdown(topology.tier(near)),

@@ -34,9 +34,9 @@ from tierwise.study.tier_meters import tier_meters
 from tierwise.tiers.topology import Topology
 from tierwise.units import format_duration
 
-# The search's time grows with its inputs, what it finds hardly: with 48, 64 and 128 of them it skips
-# the same four blocks of the demo's ResNet, for 22, 34 and 42 s of CPU, and the three lose 0.0, 0.2
-# and 0.0 points of top-1 on 500 evaluation inputs.
+# The search's time grows with its inputs, what it finds hardly: with 48, 64 and 128 it skips the
+# same four blocks of the demo's ResNet, for 22, 34 and 42 s of CPU, and the three lose 0.0, 0.2 and
+# 0.0 points of top-1 on 500 evaluation inputs.
 _EXIT_INPUTS = 64
 
 

@@ -4,7 +4,7 @@ Every number comes from a small formula and a seeded generator. The study's name
 say so, and the report shows it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -188,9 +188,8 @@ def _typical_parts(
     for source, target, wire_bytes in hops:
         links = _TOPOLOGY.path(source, target)
         if links:
-            parts[f"transfer@{source}-{target}"] = sum(
-                _crossing_s(condition.shapes[link.name], wire_bytes) for link in links
-            )
+            shapes = [condition.shapes[link.name] for link in links]
+            parts[f"transfer@{source}-{target}"] = _crossing_s(shapes, wire_bytes)
     parts[f"preprocess@{strategy.tiers[0]}"] = 0.0006 * _COMPUTE_S[strategy.tiers[0]] / 0.015
     split = (0.38, 0.62) if strategy.operator.partitions else (1.0,)
     for tier, part in zip(strategy.tiers, split, strict=True):
@@ -201,9 +200,10 @@ def _typical_parts(
     return parts
 
 
-def _crossing_s(shape: LinkShape, wire_bytes: int) -> float:
-    assert shape.bandwidth_bit_per_s is not None
-    return shape.rtt_s + wire_bytes * 8 / shape.bandwidth_bit_per_s
+def _crossing_s(shapes: Sequence[LinkShape], wire_bytes: int) -> float:
+    """Round trips of all links, and the bytes at the pace of the slowest."""
+    slowest_bit_per_s = min(shape.bandwidth_bit_per_s or float("inf") for shape in shapes)
+    return sum(shape.rtt_s for shape in shapes) + wire_bytes * 8 / slowest_bit_per_s
 
 
 def _measured(

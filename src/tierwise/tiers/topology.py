@@ -1,7 +1,7 @@
 """Tier, link and topology as data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from tierwise.errors import UserError
@@ -85,6 +85,11 @@ class NetworkCondition:
 
     def __hash__(self) -> int:
         return hash(tuple(self.shapes.items()))
+
+    def at_rate(self, link: str, bandwidth_bit_per_s: float | None) -> "NetworkCondition":
+        """The same with another bandwidth of ``link``; ``None``: unlimited."""
+        shape = replace(self.shapes[link], bandwidth_bit_per_s=bandwidth_bit_per_s)
+        return NetworkCondition({**self.shapes, link: shape})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from tierwise.predict.crossovers import (
     Lines,
-    at_rate,
     fastest_at,
     find_crossovers,
     lines_along,
@@ -21,12 +20,14 @@ RATES = (1e5, 1e9)
 
 def lines_of(starts_ms, slopes_kbit, most_x=None):
     count = len(starts_ms)
-    return Lines(
-        np.array(starts_ms) / 1e3,
-        np.array(slopes_kbit) * 1e3,
-        np.arange(count),
-        np.full(count, np.inf) if most_x is None else np.array(most_x),
-        tuple(f"s{i}" for i in range(count)),
+    return (
+        Lines(
+            np.array(starts_ms) / 1e3,
+            np.array(slopes_kbit) * 1e3,
+            np.arange(count),
+            np.full(count, np.inf) if most_x is None else np.array(most_x),
+            tuple(f"s{i}" for i in range(count)),
+        ),
     )
 
 
@@ -47,10 +48,25 @@ def test_a_latency_requirement_ends_a_line():
 
 def test_the_model_s_lines_are_its_predictions():
     everything = np.ones(len(MODEL.strategies), dtype=bool)
-    lines = lines_along(MODEL, "edge-cloud", BASE, everything, np.zeros(len(MODEL.strategies)))
-    at = at_rate(BASE, "edge-cloud", 7e6)
-    predicted_s = MODEL.predict([at]).median_s[:, 0]
-    assert np.allclose(lines.start_s + lines.slope / 7e6, predicted_s)
+    pieces = lines_along(MODEL, "edge-cloud", BASE, everything, np.zeros(len(MODEL.strategies)))
+    bend = BASE.shapes["mobile-edge"].bandwidth_bit_per_s
+    assert [lines.from_x for lines in pieces] == [0.0, 1 / bend]
+    for lines, rate in zip(pieces, (bend * 3, bend / 30), strict=True):
+        predicted_s = MODEL.predict([BASE.at_rate("edge-cloud", rate)]).median_s[:, 0]
+        assert np.allclose(lines.start_s + lines.slope / rate, predicted_s)
+
+
+def test_a_change_beyond_a_bend_is_found_where_the_model_has_it():
+    everything = np.ones(len(MODEL.strategies), dtype=bool)
+    pieces = lines_along(MODEL, "edge-cloud", BASE, everything, np.zeros(len(MODEL.strategies)))
+    found = find_crossovers(MODEL, pieces, "edge-cloud", BASE, RATES)
+    grid = np.geomspace(*RATES, 400)
+    medians_s = MODEL.predict([BASE.at_rate("edge-cloud", rate) for rate in grid]).median_s
+    for rate, of_all in zip(grid, medians_s.T, strict=True):
+        above = [c for c in found if c.bandwidth_bit_per_s > rate]
+        best = above[0].below if above else found[-1].above if found else fastest_at(pieces, rate)
+        row = [strategy.id for strategy in MODEL.strategies].index(best)
+        assert of_all[row] == pytest.approx(of_all.min(), rel=1e-9)
 
 
 @given(
@@ -77,7 +93,7 @@ def test_between_crossovers_the_choice_is_the_fastest_that_still_meets(drawn, ra
         return
 
     def latency_s(name):
-        index = lines.ids.index(name)
-        return lines.start_s[index] + lines.slope[index] / rate
+        index = lines[0].ids.index(name)
+        return lines[0].start_s[index] + lines[0].slope[index] / rate
 
     assert latency_s(expected) == pytest.approx(latency_s(chosen), rel=1e-6)

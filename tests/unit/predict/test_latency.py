@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from tierwise.errors import NotAStudyError
-from tierwise.predict.crossovers import at_rate
 from tierwise.predict.fit import fit_latency_model
 from tierwise.store.results import StudyResults, TrialState
 from tierwise.testing.results import made_up_results
@@ -51,10 +50,11 @@ def test_the_network_s_terms_are_found_in_the_transfers():
 def test_an_interval_grows_with_the_distance_from_what_was_measured():
     results = made_up_results(edge_cloud=("50Mbit",))
     model = fit_latency_model(results)
-    near, far = (at_rate(results.conditions[0], "edge-cloud", rate) for rate in (45e6, 1e6))
+    near, far = (results.conditions[0].at_rate("edge-cloud", rate) for rate in (45e6, 1e6))
     predictions = model.predict([results.conditions[0], near, far])
     width_s = predictions.high_s - predictions.low_s
-    sends = model.traffic.wire_bytes[:, 1] > 0
+    over = ["edge-cloud" in route for route in model.traffic.routes]
+    sends = model.traffic.wire_bytes[:, over].any(axis=1)
     assert (width_s[sends, 2] > width_s[sends, 1]).all()
     assert np.allclose(width_s[~sends, 2], width_s[~sends, 1])
 
@@ -114,10 +114,39 @@ def test_500_strategies_under_36_conditions_take_less_than_a_second():
     many: StudyResults = replace(small, trials=trials)
     model = fit_latency_model(many)
     conditions = [
-        at_rate(small.conditions[0], "edge-cloud", rate) for rate in np.linspace(1e6, 1e8, 36)
+        small.conditions[0].at_rate("edge-cloud", rate) for rate in np.linspace(1e6, 1e8, 36)
     ]
     start = time.perf_counter()
     predictions = model.predict(conditions)
     assert time.perf_counter() - start < 1
     assert predictions.median_s.shape == (504, 36)
     assert all(t.state is TrialState.MEASURED for t in trials)
+
+
+def test_the_slowest_link_of_a_route_sets_its_pace():
+    results = made_up_results(edge_cloud=RATES)
+    model = fit_latency_model(results)
+    row = [strategy.id for strategy in model.strategies].index("cloud/I")
+    fast = results.conditions[0].at_rate("edge-cloud", 1e9)
+    slow, slower = fast.at_rate("mobile-edge", 2e6), fast.at_rate("mobile-edge", 1e6)
+    both = slower.at_rate("edge-cloud", 1e6)
+    latency_s = model.predict([slow, slower, both]).median_s[row]
+    assert latency_s[1] > latency_s[0] * 1.2
+    assert latency_s[2] == pytest.approx(latency_s[1])
+
+
+def test_a_network_that_hides_what_a_tier_computes_does_not_blur_the_rest():
+    results = made_up_results(edge_cloud=("0.2Mbit", "50Mbit"))
+    slow, fast = results.conditions
+
+    def at_a_rate_that_is_off(trial):
+        if trial.condition != slow or not trial.parts_s:
+            return trial
+        parts = {p: s * 1.02 if p.startswith("transfer@") else s for p, s in trial.parts_s.items()}
+        more_s = sum(parts.values()) - sum(trial.parts_s.values())
+        return replace(trial, latency_s=trial.latency_s + more_s, parts_s=parts)
+
+    trials = tuple(at_a_rate_that_is_off(trial) for trial in results.trials)
+    there = fit_latency_model(replace(results, trials=trials)).predict([fast])
+    # 2% of 25 s behind the slow link are ten times what a tier computes.
+    assert (there.high_s - there.low_s < 0.5 * there.median_s).all()

@@ -1,4 +1,3 @@
-from tierwise.predict.crossovers import at_rate
 from tierwise.predict.fit import fit_latency_model
 from tierwise.recommend.outlook_words import crossover_text
 from tierwise.recommend.requirement import Requirement
@@ -23,7 +22,7 @@ def test_the_report_draws_predicted_lines_with_bands_and_measured_points():
 
 def test_a_crossover_is_found_and_said():
     results = made_up_results(blocks=20, edge_cloud=("1Mbit", "50Mbit"))
-    slow = at_rate(results.conditions[0], "mobile-edge", 10e6)
+    slow = results.conditions[0].at_rate("mobile-edge", 10e6)
     model = fit_latency_model(results)
     rows, (crossover,) = predicted_rows(recommend(results), model, "mobile-edge", slow)
     assert (crossover.below, crossover.above) == ("mobile/QE", "edge/QE")

@@ -3,10 +3,10 @@
 import altair as alt
 import numpy as np
 
-from tierwise.predict.crossovers import Crossover, at_rate, find_crossovers, not_beaten
+from tierwise.predict.crossovers import Crossover, find_crossovers, not_beaten
 from tierwise.predict.fit import fit_latency_model
 from tierwise.predict.latency import LatencyModel
-from tierwise.recommend.outlook_lines import around, choices_of, lines_of, without_rate
+from tierwise.recommend.outlook_lines import around, choices_of, lines_of
 from tierwise.recommend.outlook_words import crossover_text
 from tierwise.recommend.recommendation import Recommendation
 from tierwise.report.figures.axes import latency_axis
@@ -40,18 +40,18 @@ def predicted_rows(
     requirement. The other links are as in ``condition``.
     """
     results = recommendation.results
-    base = without_rate(condition, link)
+    base = condition.at_rate(link, None)
     known = [c.shapes[link].bandwidth_bit_per_s for c in (condition, *results.conditions)]
     rates = [rate for rate in known if rate is not None]
     if not rates:
         return [], ()
     choices = choices_of(results, recommendation.requirement)
-    lines = lines_of(model, choices, link, base)
+    pieces = lines_of(model, choices, link, base)
     names = short_names(trial.strategy for trial in results.trials)
     ends = around(rates)
-    kept = lines.rows[not_beaten(lines)].tolist()
+    kept = sorted({row for lines in pieces for row in lines.rows[not_beaten(lines)].tolist()})
     grid = np.geomspace(*ends, _POINTS)
-    predictions = model.predict([at_rate(base, link, float(rate)) for rate in grid])
+    predictions = model.predict([base.at_rate(link, float(rate)) for rate in grid])
     rows: list[Row] = []
     for row in kept:
         strategy = model.strategies[row]
@@ -82,9 +82,9 @@ def predicted_rows(
             if trial.strategy == strategy
             and trial.state is TrialState.MEASURED
             and trial.condition.shapes[link].bandwidth_bit_per_s is not None
-            and without_rate(trial.condition, link) == base
+            and trial.condition.at_rate(link, None) == base
         ]
-    return rows, find_crossovers(model, lines, link, base, ends)
+    return rows, find_crossovers(model, pieces, link, base, ends)
 
 
 def _along(
