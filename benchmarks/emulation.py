@@ -1,17 +1,25 @@
 """What emulated links and CPU shares achieve against what was asked of them.
 
-``python benchmarks/emulation.py [root|userns|userspace|cpu|awake ...]``: all, where none is named.
+``python benchmarks/emulation.py [root|userns|userspace|cpu|awake|pauses ...]``: all, where none is
+named.
 """
 
 import argparse
+import json
 import math
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+
+from floor import SHAPE, save_segments
 from tierwise.errors import EnvironmentFault
+from tierwise.runtime.session import SessionOptions, open_session
 from tierwise.tiers import emulated
 from tierwise.tiers.emulated import awake
 from tierwise.tiers.emulated.peer import exchange, work
@@ -28,6 +36,7 @@ WORK_S = (0.005, 0.05, 0.3)
 TIMES = {0.005: 25, 0.05: 15, 0.3: 9}  # the longest spells of a slow core are seconds
 # Within 5% of the rate or 1 ms, 1 ms of the round trip, 10% of the share.
 RATE_ERROR, TIME_ERROR_S, SHARE_ERROR = 0.05, 0.001, 0.10
+PAUSES_S = (0.0, 0.01, 0.05, 0.1)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BUSY_LOAD = 0.5  # other processes that want a core, per core
 
@@ -147,6 +156,61 @@ def measure_awake() -> int:
     return 0
 
 
+def measure_pauses() -> int:
+    """What computing after a pause costs without agents, links and limits."""
+    print("ms of a network and us of a few lines of Python after a pause, medians of 15")
+    print(f"{'core':>12}{'pause':>12}" + "".join(f"{p * 1e3:>11g} ms" for p in PAUSES_S))
+    feeds = {"image": np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)}
+    home, core = os.sched_getaffinity(0), max(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        session = open_session(save_segments(Path(folder))["whole"], SessionOptions(threads=1))
+    others = {
+        "kept awake": lambda control: awake.run(control, sorted(home)),
+        "beside work": lambda _: compute_on(min(home)),
+    }
+    for place in ("any", "pinned", *others):
+        worker = start_worker(others[place]) if place in others else None
+        os.sched_setaffinity(0, home if place == "any" else {core})
+        for how, wait in (("asleep", time.sleep), ("in a loop", spin)):
+            cells = ""
+            for pause_s in PAUSES_S:
+                took = [timed_after(wait, pause_s, lambda: session.run(feeds)) for _ in range(15)]
+                lines = [timed_after(wait, pause_s, few_lines) for _ in range(15)]
+                cells += (
+                    f"{statistics.median(took) * 1e3:8.2f}{statistics.median(lines) * 1e6:6.0f}"
+                )
+            print(f"{place:>12}{how:>12}{cells}", flush=True)
+        os.sched_setaffinity(0, home)
+        if worker:
+            stop_worker(*worker)
+    return 0
+
+
+def compute_on(core: int) -> None:
+    """For ever; two virtual cores may be one core of the host."""
+    os.sched_setaffinity(0, {core})
+    while True:
+        work(100_000)
+
+
+def timed_after(wait, pause_s, what) -> float:
+    if pause_s:
+        wait(pause_s)
+    start = time.perf_counter()
+    what()
+    return time.perf_counter() - start
+
+
+def spin(seconds: float) -> None:
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+
+
+def few_lines() -> str:
+    return json.dumps({"a": [number * 2 for number in range(40)], "b": "x" * 10})
+
+
 def speed_after_pause() -> float:
     time.sleep(0.015)
     _, cpu_s = work(20_000)
@@ -155,13 +219,14 @@ def speed_after_pause() -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["root", "userns", "userspace", "cpu", "awake"])
+    every = ["root", "userns", "userspace", "cpu", "awake", "pauses"]
+    parser.add_argument("what", nargs="*", default=every)
     parser.add_argument("--rates", type=float, nargs="*", default=RATES, help="Mbit/s")
     options = parser.parse_args()
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     if load > BUSY_LOAD:
         print(f"This machine is busy with other work (load {load:.1f} per core): expect less.")
-    others = {"cpu": measure_cpu, "awake": measure_awake}
+    others = {"cpu": measure_cpu, "awake": measure_awake, "pauses": measure_pauses}
     rates = [rate * 1e6 for rate in options.rates]
     missed = sum(others[w]() if w in others else measure_links(w, rates) for w in options.what)
     print(f"{missed} figures further off than 5% or 1 ms (links) or 10% (shares)")

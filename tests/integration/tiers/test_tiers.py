@@ -15,7 +15,7 @@ import pytest
 from tierwise.errors import EnvironmentFault, TierFault, UserError
 from tierwise.tiers import emulated, remote
 from tierwise.tiers.emulated import cgroups
-from tierwise.tiers.emulated.linux import process_start
+from tierwise.tiers.emulated.linux import THROTTLE_PRIORITY, cpu_seconds, process_start
 from tierwise.tiers.emulated.probing import SHORT_S, cpu_factor, peer_of
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
@@ -140,23 +140,39 @@ def test_whole_cores_are_not_limited_but_given(lab):
 
 
 def test_two_tiers_that_compute_at_once_both_get_something(lab):
-    """Neither's debt is paid with the other's time."""
+    """Neither's debt is paid with the other's time.
+
+    How long the quick one takes would say so only on a machine without other work. What is taken
+    from it is what the process that keeps the shares spends on the core that both want: 0.04 to
+    0.15 of the time for looking, 0.3 to 0.8 if it kept the core busy, also beside other work.
+    """
     pair = Topology((Tier("mobile", cpus=0.1), Tier("edge", cpus=0.5)))
     with (
         lab.start(pair, backend="userspace") as running,
         peer_of(running, "mobile") as mobile,
         peer_of(running, "edge") as edge,
     ):
-        slowest_s = 0.0
-        for _ in range(5):
-            mobile.send({"work": 200_000, "threads": 1})
-            edge.send({"work": 50_000, "threads": 1})
-            quick, slow = edge.receive()[0], mobile.receive()[0]
-            slowest_s = max(slowest_s, quick["wall_s"] / quick["cpu_s"])
-            if quick["wall_s"] < 4 * quick["cpu_s"]:
-                break
-    assert quick["wall_s"] < 4 * quick["cpu_s"], slowest_s
+        if len({running.record[f"cpu@{tier}"][:7] for tier in pair.names}) != 1:
+            pytest.skip("here each tier has a core of its own")
+        edge.send({"work": 200_000, "threads": 1})
+        mobile.send({"work": 400_000, "threads": 1})
+        begin, spent_s = time.monotonic(), throttle_seconds()
+        quick = edge.receive()[0]
+        took_s, spent_s = time.monotonic() - begin, throttle_seconds() - spent_s
+        slow = mobile.receive()[0]
+    assert spent_s < 0.25 * took_s, (spent_s, took_s)
+    assert quick["wall_s"] > 1.8 * quick["cpu_s"]
     assert slow["wall_s"] > 5 * slow["cpu_s"]
+
+
+def throttle_seconds():
+    """CPU time of the processes of real-time priority that keep shares."""
+    return sum(
+        cpu_seconds(pid)
+        for pid, _ in family_of(os.getpid())
+        if os.sched_getscheduler(pid) == os.SCHED_FIFO
+        and os.sched_getparam(pid).sched_priority == THROTTLE_PRIORITY
+    )
 
 
 def test_closing_twice_is_fine_and_nothing_remains(lab):
@@ -232,7 +248,7 @@ def test_when_the_keeper_is_killed_too_the_next_start_removes_what_is_left(lab):
 
 def test_a_dead_keeper_is_an_error_and_closing_still_cleans(lab):
     with lab.start(Topology((Tier("edge", cpus=1.0),)), backend="userspace") as running:
-        running._keeper.kill()
+        os.kill(running._keeper.pid, signal.SIGKILL)
         with pytest.raises(EnvironmentFault, match="keeps the emulated tiers died"):
             running.alive("edge")
     assert groups_of(os.getpid()) == []

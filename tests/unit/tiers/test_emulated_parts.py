@@ -3,6 +3,9 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -16,7 +19,7 @@ from tierwise.tiers.emulated.cgroups import _NAME
 from tierwise.tiers.emulated.channel import Channel
 from tierwise.tiers.emulated.cores import share_out
 from tierwise.tiers.emulated.delay import _Way
-from tierwise.tiers.emulated.linux import process_start
+from tierwise.tiers.emulated.linux import IS_LINUX, process_start, wants_core
 from tierwise.tiers.emulated.relay import _Direction, paths
 from tierwise.tiers.emulated.shares import CpuShares
 from tierwise.tiers.emulated.throttle import Share, keep
@@ -166,10 +169,23 @@ def test_a_core_that_two_tiers_want_is_taken_from_one_only(monkeypatch):
     clock = Clock(monkeypatch)
     one, other = (clock.watched_by(Share(cpus=0.25)) for _ in range(2))
     clock.used_s += 0.001
-    other.look(1.001)
+    # The other got no time yet, since a third one has the core: it wants it all the same.
+    monkeypatch.setattr(throttle, "wants_core", lambda _: True)
     keep(one, [other], 1.001, occupy=True)
     assert clock.signals == [signal.SIGSTOP]
     assert one.stopped
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="procfs is Linux's")
+def test_who_runs_wants_a_core_and_who_waits_for_something_does_not():
+    assert wants_core(os.getpid())
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+    ) as waiting:
+        deadline = time.monotonic() + 10.0
+        while wants_core(waiting.pid):
+            assert time.monotonic() < deadline, "it never waits for its input"
+    assert not wants_core(waiting.pid)  # gone
 
 
 def test_looks_are_frequent_at_first_and_rare_in_long_work(monkeypatch):

@@ -1,11 +1,7 @@
 """The study's side of emulated tiers: a :class:`RunningTopology` that asks the keeper."""
 
-import itertools
 import os
 import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType, TracebackType
@@ -15,16 +11,15 @@ from urllib.parse import urlsplit
 from tierwise.errors import EnvironmentFault, TierFault, UserError
 from tierwise.progress import SILENT, Progress
 from tierwise.tiers import remote
-from tierwise.tiers.emulated import cgroups, probing
+from tierwise.tiers.emulated import probing
 from tierwise.tiers.emulated.channel import Channel, Message
+from tierwise.tiers.emulated.keeper_process import KeeperProcess
 from tierwise.tiers.emulated.networks import Backend
 from tierwise.tiers.emulated.shares import CpuBackend
 from tierwise.tiers.running import Probe
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
 AgentCommand = Callable[[Tier, str], list[str]]
-# How long the keeper may take to remove everything. heuristic: an agent gets 1 s to end.
-_CLOSE_S = 15.0
 
 
 def start(
@@ -92,10 +87,7 @@ class Emulation:
         self._backend: Backend = "userspace" if self._real and backend == "auto" else backend
         self._cpu: CpuBackend = cpu
         self._ready_within_s = ready_within_s
-        self._lock = threading.Lock()
-        self._numbers = itertools.count()
-        self._channel: Channel | None = None
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._keeper: KeeperProcess | None = None
         self._record: dict[str, str] = {}
         self._listen: dict[str, str] = {}
         self._relays: dict[str, str] = {}
@@ -225,18 +217,8 @@ class Emulation:
     def close(self) -> None:
         """See :class:`RunningTopology`."""
         keeper, self._keeper = self._keeper, None
-        if self._channel is not None:
-            self._channel.close()
-        if keeper is None:
-            return
-        try:
-            keeper.wait(_CLOSE_S)
-        except subprocess.TimeoutExpired:
-            keeper.kill()
-            keeper.wait()
-        if keeper.returncode != 0:
-            # It was killed: the kernel ended all it held, but for the control groups.
-            cgroups.remove_stale(also_keeper=keeper.pid)
+        if keeper is not None:
+            keeper.close()
 
     def __enter__(self) -> Self:
         """Nothing more to do: :func:`start` did it."""
@@ -271,17 +253,7 @@ class Emulation:
         return reply["host"], reply["port"]
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._keeper = subprocess.Popen(
-                [sys.executable, "-m", f"{__package__}.keeper", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                # its own session: Ctrl-C is for the study, which then closes the channel
-                start_new_session=True,
-            )
-        self._channel = Channel(ours)
+        self._keeper = KeeperProcess()
         reply, _ = self._ask(
             "setup",
             tiers=[
@@ -347,23 +319,6 @@ class Emulation:
 
     def _ask(self, what: str, **arguments: Any) -> tuple[Message, list[int]]:
         """One request to the keeper and its reply."""
-        if self._channel is None or self._keeper is None:
+        if self._keeper is None:
             raise EnvironmentFault("The emulated tiers are closed.")
-        number = next(self._numbers)
-        with self._lock:
-            try:
-                self._channel.send({"do": what, "id": number, **arguments})
-                while True:
-                    reply, descriptors = self._channel.receive()
-                    if reply["id"] == number:
-                        break
-                    for descriptor in descriptors:  # the answer to an interrupted request
-                        os.close(descriptor)
-            except (EOFError, OSError) as error:
-                raise EnvironmentFault(
-                    "The process that keeps the emulated tiers died, and they died with it.",
-                    hint="Run again; what is finished is kept.",
-                ) from error
-        if "error" in reply:
-            raise EnvironmentFault(reply["error"], hint=reply["hint"])
-        return reply, descriptors
+        return self._keeper.ask(what, **arguments)

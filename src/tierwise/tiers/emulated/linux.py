@@ -143,6 +143,18 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def wants_core(pid: int) -> bool:
+    """Whether any thread of a process runs or waits for a core; a process that is gone doesn't."""
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:  # noqa: PTH123  procfs
+                if file.read().rpartition(b")")[2][1:2] == b"R":
+                    return True
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return False
+
+
 def process_start(pid: int) -> str | None:
     """When a process started, in clock ticks since boot; ``None`` if it is gone.
 

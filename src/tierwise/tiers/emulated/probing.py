@@ -1,18 +1,16 @@
 """Probes: what an emulated tier or link achieves against what was asked of it."""
 
 import math
+import socket
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tierwise.tiers.emulated.channel import Channel
 from tierwise.tiers.emulated.peer import REQUEST, exchange
 from tierwise.tiers.running import Probe
 from tierwise.tiers.topology import Link, LinkShape, Tier
-
-if TYPE_CHECKING:
-    from tierwise.tiers.emulated.emulation import Emulation
 
 # A short inference and a longer one, as they take outside of the limit.
 SHORT_S, LONG_S = 0.005, 0.04
@@ -29,7 +27,30 @@ _MOST_BYTES = 8_000_000
 _OPENING = 3
 
 
-def probe_cpu(emulation: "Emulation", tier: Tier) -> Probe:
+class Probed(Protocol):
+    """What a probe needs of emulated tiers."""
+
+    @property
+    def record(self) -> Mapping[str, str]:
+        """What ran, as :attr:`RunningTopology.record`."""
+
+    def start_peer(self, tier: str, *, limited: bool = True) -> tuple[int, Channel]:
+        """A process for probes in ``tier``, or free on the tier's cores; see :mod:`.peer`."""
+
+    def stop_peer(self, pid: int, channel: Channel) -> None:
+        """End a process of :meth:`start_peer`."""
+
+    def host(self, tier: str) -> str:
+        """The address on which processes of ``tier`` listen."""
+
+    def probe_address(self, link: str, far: str, port: int) -> tuple[str, int]:
+        """Where a peer that listens on ``port`` in ``far`` is reached across ``link``."""
+
+    def dial(self, source: str, host: str, port: int, timeout_s: float = 10.0) -> socket.socket:
+        """A connected TCP socket, as :meth:`RunningTopology.dial`."""
+
+
+def probe_cpu(emulation: Probed, tier: Tier) -> Probe:
     """Measure short and longer work; reports the one that is further off what was asked."""
     asked = tier.cpus or 1.0
     factors = [
@@ -40,9 +61,7 @@ def probe_cpu(emulation: "Emulation", tier: Tier) -> Probe:
     return Probe(tier.name, "cpu factor", asked, achieved, emulation.record[f"cpu@{tier.name}"])
 
 
-def cpu_factor(
-    emulation: "Emulation", tier: str, work_s: float, times: int, threads: int = 1
-) -> float:
+def cpu_factor(emulation: Probed, tier: str, work_s: float, times: int, threads: int = 1) -> float:
     """Speed of work inside a tier relative to one core outside: median of ``times``, interleaved.
 
     The work takes ``work_s`` in one thread outside, on the same core, where processor time counts:
@@ -66,7 +85,7 @@ def cpu_factor(
     return statistics.median(ratios)
 
 
-def probe_link(emulation: "Emulation", link: Link, shape: LinkShape) -> list[Probe]:
+def probe_link(emulation: Probed, link: Link, shape: LinkShape) -> list[Probe]:
     """Measure a link's round trip and the rate of both directions; reports the slower one."""
     backend = emulation.record["links"]
     with peer_of(emulation, link.far) as peer:
@@ -90,14 +109,14 @@ def probe_link(emulation: "Emulation", link: Link, shape: LinkShape) -> list[Pro
     return probes
 
 
-def ping_bits(emulation: "Emulation") -> int:
+def ping_bits(emulation: Probed) -> int:
     """What a ping itself sends, there and back: on a slow link that takes time beside the delay."""
     headers_bytes = 2 * _HEADERS_BYTES if "namespaces" in emulation.record["links"] else 0
     return 8 * (REQUEST.size + 1 + headers_bytes)
 
 
 @contextmanager
-def peer_of(emulation: "Emulation", tier: str, *, limited: bool = True) -> Iterator[Channel]:
+def peer_of(emulation: Probed, tier: str, *, limited: bool = True) -> Iterator[Channel]:
     """A process in ``tier``, inside or outside of its limits, and the channel to it."""
     pid, channel = emulation.start_peer(tier, limited=limited)
     try:

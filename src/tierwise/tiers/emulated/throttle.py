@@ -20,7 +20,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tierwise.tiers.emulated.channel import Channel
-from tierwise.tiers.emulated.linux import THROTTLE_PRIORITY, cpu_seconds, wake_on_time
+from tierwise.tiers.emulated.linux import (
+    THROTTLE_PRIORITY,
+    cpu_seconds,
+    wake_on_time,
+    wants_core,
+)
 
 # Time between two looks at a tier that computes: short at first, so that short work meets its
 # share, and then this part of how long it computes already, because each look costs the tier some
@@ -80,9 +85,9 @@ class Share:
         self._computing = spent_s >= _COMPUTING * elapsed_s
         self._looked = now
 
-    def busy_at(self, now: float) -> bool:
-        """Whether it wants to compute, as far as can be seen: it did at the last look."""
-        return self.stopped or now - self._busy < _IDLE_LOOK_S
+    def wants_core(self) -> bool:
+        """Whether it would compute if it got the core: it does, waits for it, or is stopped."""
+        return self.stopped or any(map(wants_core, self.pids))
 
     @property
     def must_pay(self) -> bool:
@@ -174,15 +179,16 @@ def keep(share: Share, others: Iterable[Share], now: float, *, occupy: bool) -> 
         share.go_on()
         return share.next_look()
     # A core that is kept busy is taken from everyone on it, a stopped process from itself alone.
-    beside = share.may_stop and any(other.busy_at(now) for other in others)
-    if share.stopped or not occupy or beside:
-        share.stop()
-        return share.paid_at()
+    beside = tuple(others) if share.may_stop else ()
     until = min(share.paid_at(), now + _LONGEST_HOLD_S)
-    while time.monotonic() < until:
-        pass
-    share.look(time.monotonic(), held=True)
-    return share.next_look()
+    while occupy and not share.stopped:
+        if any(other.wants_core() for other in beside):
+            break
+        if time.monotonic() >= until:
+            share.look(time.monotonic(), held=True)
+            return share.next_look()
+    share.stop()
+    return share.paid_at()
 
 
 def _update(shares: dict[str, Share], wanted: Mapping[str, Mapping[str, object]]) -> None:
