@@ -10,9 +10,10 @@ tier, whole on the near one, and cut between them. The floor of a placement is
 
 and what is above it is named by the reply's own breakdown. The pauses, because whoever has waited
 for a link computes with caches that others used meanwhile, on any machine; `emulation.py pauses`
-shows how much of that there is without agents, links and limits. Exit code 1 if anything is more than 5%
-and more than 1 ms off its floor, above or below. For a part of it: `--rates 200`, `--backend
-userspace`.
+shows how much of that there is without agents, links and limits.
+
+Exit code 1 if anything is more than 5% and more than 1 ms off its floor, above or below. For a part
+of it: `--rates 200`, `--backend userspace`.
 """
 
 import argparse

@@ -260,7 +260,7 @@ def test_two_runs_at_once_do_not_meet(lab):
         one.shape(lab.condition(lab.pair, rtt_s=0.05))
         with lab.dial(other, "mobile", "edge") as quick, lab.dial(one, "mobile", "edge") as slow:
             assert min(lab.echo_s(quick) for _ in range(5)) < 0.04
-            assert lab.echo_s(slow) >= 0.05
+            assert lab.echo_s(slow) > 0.049
         other.kill("edge")
         assert one.alive("edge")
 

@@ -146,10 +146,9 @@ def cpu_seconds(pid: int) -> float:
 def wants_core(pid: int) -> bool:
     """Whether any thread of a process runs or waits for a core; a process that is gone doesn't."""
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:  # noqa: PTH123  procfs
-                if file.read().rpartition(b")")[2][1:2] == b"R":
-                    return True
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            if (thread / "stat").read_bytes().rpartition(b")")[2][1:2] == b"R":
+                return True
     except (FileNotFoundError, ProcessLookupError):
         return False
     return False
