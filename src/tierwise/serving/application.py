@@ -100,12 +100,12 @@ class AgentApplication:
 
         model, versioned = "/v2/models/MODEL", "/v2/models/MODEL/versions/VERSION"
         routes = [
-            *get("/v2/health/live", lambda *_: HttpResponse()),
+            *get("/v2/health/live", lambda *_: _json({"live": True})),
             *get("/v2/health/ready", self._get_ready),
             *get("/v2", self._get_server),
             *get("/v2/models/stats", self._get_all_statistics),
             *get("/metrics", self._get_metrics),
-            *get("/openapi.json", lambda *_: _json(openapi())),
+            *get("/openapi.json", lambda *_: _json(openapi(secured=self._token is not None))),
             post("/v2/repository/index", self._post_index),
             post("/v2/repository/models/MODEL/load", self._post_load, slow=True),
             post("/v2/repository/models/MODEL/unload", self._post_unload, slow=True),
@@ -292,11 +292,11 @@ class AgentApplication:
         return model
 
     def _get_ready(self, *_: object) -> HttpResponse:
-        return HttpResponse(200 if self.ready else 503)
+        return _json({"ready": self.ready}, 200 if self.ready else 503)
 
     def _get_model_ready(self, _: HttpRequest, path: Path) -> HttpResponse:
         self._model(path)
-        return HttpResponse(200 if self.ready else 503)
+        return _json({"name": path[2], "ready": self.ready}, 200 if self.ready else 503)
 
     def _get_server(self, *_: object) -> HttpResponse:
         return _json(self.server_metadata())

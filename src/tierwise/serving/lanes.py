@@ -73,6 +73,11 @@ class Lanes:
             self._used += 1
         return Lane(self, socket.socket(fileno=os.dup(fileno)), give_back)
 
+    @property
+    def used(self) -> int:
+        """Lanes that are taken."""
+        return self._used
+
     def leave(self) -> None:
         """A lane is free again."""
         with self._lock:

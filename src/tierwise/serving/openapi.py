@@ -20,14 +20,14 @@ _REFUSALS = {
 
 
 @cache
-def openapi() -> dict[str, Any]:
-    """OpenAPI 3.1 of every path."""
+def openapi(*, secured: bool) -> dict[str, Any]:
+    """OpenAPI 3.1 of every path; ``secured``: of an agent that asks for a token."""
     model = _parameter("model", {"type": "string", "pattern": NAME_PATTERN.pattern})
     sha256 = _parameter("sha256", {"type": "string", "pattern": "^[0-9a-f]{64}$"})
     number = _parameter("version", {"const": "1"})
     paths: dict[str, Any] = {
-        "/v2/health/live": {"get": _operation("Whether the agent runs.", None)},
-        "/v2/health/ready": {"get": _operation("Whether it takes requests.", None)},
+        "/v2/health/live": {"get": _health("Whether the agent runs.", "live")},
+        "/v2/health/ready": {"get": _health("Whether it takes requests.", "ready")},
         "/v2": {"get": _operation("Server metadata.", {"type": "object"})},
         "/v2/models/stats": {"get": _operation("Statistics of all models.", {"type": "object"})},
         "/v2/repository/index": {
@@ -59,8 +59,10 @@ def openapi() -> dict[str, Any]:
             ("/config", "Model configuration."),
             ("/stats", "Statistics of the model."),
         ):
-            schema = None if path == "/ready" else {"type": "object"}
-            paths[base + path] = {"parameters": parameters, "get": _operation(what, schema)}
+            paths[base + path] = {
+                "parameters": parameters,
+                "get": _operation(what, {"type": "object"}),
+            }
         paths[f"{base}/infer"] = {
             "parameters": parameters,
             "post": _operation(
@@ -77,12 +79,17 @@ def openapi() -> dict[str, Any]:
             "schemas": _schemas(),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
-        "security": [{"token": []}, {}],
+        "security": [{"token": []}] if secured else [],
     }
 
 
 def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _health(summary: str, key: str) -> dict[str, Any]:
+    answer = {"type": "object", "required": [key], "properties": {key: {"type": "boolean"}}}
+    return _operation(summary, answer) | {"security": []}
 
 
 def _operation(

@@ -1,30 +1,24 @@
 """The tail of a chain in somebody else's server: MLServer, from the package index.
 
-It lives in a virtual environment of its own in ``.cache/foreign-server/``, made once by pip, under
-a lock. Where the index cannot be reached the tests are skipped and say so; with ``CI=true`` they
-fail instead.
+It lives in an environment of its own (``tests/foreign_environment.py``).
 """
 
-import fcntl
 import json
-import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.foreign_environment import environment
 
 from tierwise.errors import TierFault
 from tierwise.serving.stage import NextHop, StageSpec
 from tierwise.serving.timing import parts
 
-pytestmark = [pytest.mark.slow, pytest.mark.foreign, pytest.mark.xdist_group("serving")]
+pytestmark = [pytest.mark.slow, pytest.mark.foreign, pytest.mark.xdist_group("mlserver")]
 REQUIREMENTS = ("mlserver==1.7.1", "onnxruntime==1.22.1")
-HOME = Path(__file__).parents[3] / ".cache" / "foreign-server"
 RUNTIME = """
 import onnxruntime
 from mlserver import MLModel
@@ -45,32 +39,10 @@ class OnnxTail(MLModel):
 """
 
 
-def _python() -> Path:
-    """The environment's interpreter, made if need be."""
-    python, done = HOME / "bin" / "python", HOME / "installed.json"
-    HOME.parent.mkdir(parents=True, exist_ok=True)
-    with HOME.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists() or json.loads(done.read_text()) != list(REQUIREMENTS):
-            for command in (
-                [sys.executable, "-m", "venv", "--clear", str(HOME)],
-                [str(python), "-m", "pip", "install", "-q", *REQUIREMENTS],
-            ):
-                made = subprocess.run(
-                    command, check=False, capture_output=True, text=True, timeout=600
-                )
-                if made.returncode != 0:
-                    reason = f"MLServer cannot be installed: {made.stderr.strip()[-500:]}"
-                    if os.environ.get("CI") == "true":
-                        pytest.fail(reason)
-                    pytest.skip(reason)
-            done.write_text(json.dumps(REQUIREMENTS))
-    return python
-
-
 @pytest.fixture(scope="module")
 def mlserver(tmp_path_factory, tail_model) -> Iterator[str]:
     """The address of an MLServer that serves the tail."""
+    python = environment("foreign-server", *REQUIREMENTS) / "bin" / "python"
     folder = tmp_path_factory.mktemp("mlserver")
     (folder / "onnx_tail.py").write_text(RUNTIME)
     settings = {
@@ -85,7 +57,7 @@ def mlserver(tmp_path_factory, tail_model) -> Iterator[str]:
     }
     (folder / "model-settings.json").write_text(json.dumps(model))
     process = subprocess.Popen(
-        [str(_python()), "-m", "mlserver.cli.main", "start", str(folder)],
+        [str(python), "-m", "mlserver.cli.main", "start", str(folder)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder,
     )  # fmt: skip
     said: list[str] = []

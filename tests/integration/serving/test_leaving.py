@@ -171,6 +171,22 @@ def _ask(connection: http.client.HTTPConnection, rounds: int, timeout_us: int) -
     return answer.status, answer.read().decode()
 
 
+def test_a_full_queue_says_when_to_come_back(start_agent, slow_model):
+    agent = start_agent("--model", f"slow={slow_model}", "--queue", "0", "--workers", "1")
+    with _send(agent, "slow", "rounds", FOREVER):
+        _wait_pending(agent, 1)
+        connection = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=30)
+        tensor = {"name": "rounds", "shape": [1], "datatype": "INT64", "data": [5]}
+        connection.request("POST", "/v2/models/slow/infer", json.dumps({"inputs": [tensor]}))
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert "wait already" in json.load(answer)["error"]
+        connection.close()
+    _wait_pending(agent, 0)
+    with agent.client() as client:
+        assert client.infer("slow", _rounds(2)).outputs["done"].tolist() == [2]
+
+
 @pytest.mark.slow
 def test_an_inference_is_stopped_when_its_time_has_passed(start_agent, slow_model):
     agent = start_agent("--model", f"slow={slow_model}")

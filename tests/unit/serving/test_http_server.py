@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import socket
 from dataclasses import replace
 
 import pytest
 
+from tierwise.serving import lanes
 from tierwise.serving.faults import NotFound, Refusal
 from tierwise.serving.http_connections import Connections
 from tierwise.serving.http_head import HttpRequest, HttpResponse
@@ -32,8 +34,9 @@ class Echo:
         line = f"{request.method} {request.path} ".encode()
         respond(HttpResponse(200, [line, bytes(request.body)], "text/plain"))
 
-    def expect(self, _request, _client):
-        raise AssertionError("only inference requests enter a lane")
+    def expect(self, request: HttpRequest, _client):
+        """Answers in a lane."""
+        return lambda: HttpResponse(200, [b"lane ", bytes(request.body)], "text/plain")
 
     def refused(self, refusal: Refusal) -> HttpResponse:
         return HttpResponse(refusal.status, [refusal.message.encode()], "text/plain")
@@ -174,6 +177,65 @@ def test_a_request_that_comes_too_slowly_is_cut_off(sent):
     served(test, header_timeout_s=0.05, body_timeout_s=0.05, min_body_bytes_per_s=1e9)
 
 
+async def trickle(reader, writer, piece: bytes) -> bytes:
+    """Send `piece` again and again, without a pause that could be told from work, until cut off."""
+    async with asyncio.timeout(5):
+        while True:
+            writer.write(piece)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.005):
+                    return await reader.read(4096)
+
+
+@pytest.mark.parametrize(
+    ("begun", "piece"),
+    [(b"GET / HTTP/1.1\r\n", b"a: b\r\n"), (post(b"", "Content-Length: 9000"), b"x")],
+    ids=["headers", "body"],
+)
+def test_a_client_that_trickles_gets_no_more_time_for_it(begun, piece):
+    async def test(server):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(begun)
+        assert (await trickle(reader, writer, piece)).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+    served(test, header_timeout_s=0.1, body_timeout_s=0.1, min_body_bytes_per_s=1e9)
+
+
+def test_a_client_that_trickles_into_a_lane_loses_it(monkeypatch):
+    monkeypatch.setattr(lanes, "_STALL_S", 0.1)
+    monkeypatch.setattr(lanes, "_LOOK_UP_S", 0.02)
+    head = b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+    async def test(server):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for answer in (b"POST /infer ab", b"lane ab"):  # the first by the event loop
+            writer.write(head % 2 + b"ab")
+            assert (await reader.readuntil(b"ab")).endswith(answer)
+        writer.write(head % 9000)
+        assert (await trickle(reader, writer, b"x")).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+        await server.until(lambda: server.all.lanes.used == 0)
+
+    served(test, body_timeout_s=0.1, min_body_bytes_per_s=1e9)
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut_off():
+    async def test(server):
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_sendall(
+                client, post(bytes(20_000_000), "Content-Length: 20000000")
+            )
+            await server.until(lambda: not server.all.open)
+
+    large = 30_000_000
+    served(
+        test, write_timeout_s=0.1, min_body_bytes_per_s=1e12,
+        max_body_bytes=large, max_in_flight_bytes=large,
+    )  # fmt: skip
+
+
 def test_an_idle_connection_is_closed():
     async def test(server):
         assert (await server.ask(get("/a", close=False))).endswith(b"GET /a ")
@@ -181,10 +243,13 @@ def test_an_idle_connection_is_closed():
     served(test, idle_timeout_s=0.05)
 
 
-def test_a_half_closed_client_leaves_nothing_behind():
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", post(b"he", "Content-Length: 5"), get("/held")]
+)
+def test_a_half_closed_client_leaves_nothing_behind(sent):
     async def test(server):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(post(b"he", "Content-Length: 5"))
+        writer.write(sent)
         writer.write_eof()
         assert await reader.read() == b""
         writer.close()
