@@ -27,6 +27,7 @@ from tierwise.serving.http_server import Connection
 from tierwise.serving.limits import DEFAULT_LIMITS, Limits
 from tierwise.serving.repository import Repository
 from tierwise.serving.security import check_exposure
+from tierwise.serving.service import TierService
 from tierwise.serving.stage import StageSpec
 
 if TYPE_CHECKING:
@@ -143,14 +144,9 @@ def _application(options: AgentOptions) -> AgentApplication:
             repository.load(_read_stage(path, options))
         except Refusal as refusal:
             raise UserError(f"Stage {path}: {refusal.message}") from refusal
-    return AgentApplication(
-        options.tier,
-        repository,
-        options.limits,
-        workers=max(options.workers, options.concurrency),
-        concurrency=options.concurrency,
-        token=options.token,
-    )
+    service = TierService(options.tier, repository, options.limits, concurrency=options.concurrency)
+    workers = max(options.workers, options.concurrency)
+    return AgentApplication(service, workers=workers, token=options.token)
 
 
 def _read_stage(path: Path, options: AgentOptions) -> StageSpec:
@@ -202,7 +198,7 @@ async def _serve(
         # What is there now stays: the collector needn't look at it again in every full round.
         gc.freeze()
         await stop.wait()
-        application.ready = False
+        application.service.ready = False
         stopped = None if remote_calls is None else remote_calls.stop(options.drain_s)
         await _drain(server, connections, application, options.drain_s)
         if stopped is not None:
@@ -229,10 +225,9 @@ def _serve_grpc(options: AgentOptions, application: AgentApplication) -> "GrpcSe
             extra="grpc",
         ) from error
     server: GrpcServer = module.GrpcServer(
-        application,
+        application.service,
         *options.grpc,
         workers=max(options.workers, options.concurrency),
-        limits=options.limits,
         token=options.token,
         tls=None if options.grpc_tls is None else module.GrpcTls(*options.grpc_tls),
     )
@@ -255,7 +250,7 @@ async def _sweep(connections: Connections, application: AgentApplication) -> Non
     while True:
         await asyncio.sleep(_SWEEP_S)
         connections.sweep()
-        application.sweep()
+        application.service.sweep()
 
 
 async def _drain(
@@ -266,7 +261,7 @@ async def _drain(
 ) -> None:
     """Take nothing new, finish what is under way, for at most ``drain_s``."""
     log.info("stopping: %d requests under way", application.pending)
-    application.ready = False
+    application.service.ready = False
     connections.draining = True
     connections.lanes.close()
     server.close()

@@ -10,14 +10,9 @@
 import json
 import logging
 import socket
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.metadata import version
-from typing import Any
 
-from tierwise.runtime.instructions import cpu_instructions
 from tierwise.serving.artifacts import Incoming
 from tierwise.serving.codec import (
     InferRequest,
@@ -25,32 +20,22 @@ from tierwise.serving.codec import (
     decode_request,
     encode_response,
 )
-from tierwise.serving.faults import (
-    BadRequest,
-    Cancelled,
-    Failed,
-    NotFound,
-    Overloaded,
-    Refusal,
-)
+from tierwise.serving.faults import BadRequest, NotFound, Overloaded, Refusal
 from tierwise.serving.http_application import Respond, Sink
 from tierwise.serving.http_head import HEADER_LENGTH, HttpRequest, HttpResponse, json_length
-from tierwise.serving.inference import Slots, infer
 from tierwise.serving.job import Job
-from tierwise.serving.limits import Limits
+from tierwise.serving.logs import FIELDS
 from tierwise.serving.metrics import AgentCollector, Metrics
 from tierwise.serving.openapi import openapi
-from tierwise.serving.repository import VERSION, Repository, ServedModel
+from tierwise.serving.repository import VERSION, ServedModel
 from tierwise.serving.routes import Handler, Path, Route, WrongMethod, is_infer, split_path
 from tierwise.serving.security import check_token
-from tierwise.serving.stage import StageSpec
+from tierwise.serving.service import TierService
 from tierwise.serving.strict_json import parse_json
-from tierwise.serving.timing import TIMING
 from tierwise.serving.workers import Workers
 
 log = logging.getLogger(__name__)
 
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 # heuristic: a queue that is full now has usually moved on after a second.
 _RETRY_AFTER = {"Retry-After": "1"}
 # Answered without a token, so that orchestrators can probe; they tell nothing else.
@@ -62,32 +47,19 @@ _NOTHING = memoryview(b"")
 class AgentApplication:
     """One agent's answers. Implements :class:`~tierwise.serving.http_application.Application`."""
 
-    def __init__(
-        self,
-        tier: str,
-        repository: Repository,
-        limits: Limits,
-        *,
-        workers: int,
-        concurrency: int,
-        token: str | None = None,
-    ) -> None:
-        """Serve ``repository`` with ``workers`` threads, ``concurrency`` of them computing."""
-        self.tier = tier
-        self.repository = repository
-        self.ready = True
-        self._limits = limits
+    def __init__(self, service: TierService, *, workers: int, token: str | None = None) -> None:
+        """Answer for ``service``, with ``workers`` threads."""
+        self.service = service
+        self._limits = service.limits
         self._token = token
-        self._workers = Workers(workers, limits.queue_size, "infer")
-        # Loading is slow and rare: one at a time, never in the way of inference.
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._slots = Slots(concurrency)
+        self._workers = Workers(workers, service.limits.queue_size, "infer")
+        repository = service.repository
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
-            "pending_requests": ("Requests that wait or run.", lambda: self._workers.pending),
+            "pending_requests": ("Requests that wait or run.", lambda: self.pending),
             "loaded_models": ("Models that are loaded.", lambda: len(repository.models)),
             "open_sessions": ("Sessions that are open.", lambda: repository.sessions.open_count),
         }
-        self._metrics = Metrics(AgentCollector(tier, lambda: repository.models, gauges))
+        self._metrics = Metrics(AgentCollector(service.tier, lambda: repository.models, gauges))
         self._routes = self._build_routes()
 
     def _build_routes(self) -> Sequence[Route]:
@@ -129,7 +101,7 @@ class AgentApplication:
             check_token(request.headers, self._token)
         if request.method == "PUT" and path[:3] == ("tierwise", "v1", "artifacts"):
             if len(path) == 4:
-                return self.repository.cache.receive(path[3], length)
+                return self.service.repository.cache.receive(path[3], length)
         elif not is_infer(request.method, path):
             self._find(request.method, path)
         return None
@@ -139,21 +111,26 @@ class AgentApplication:
         path = split_path(request.path)
         try:
             if isinstance(sink, Incoming):
-                self._loader.submit(self._answer, partial(_finish_artifact, sink), respond)
+                self.service.loader.submit(self._answer, partial(_finish_artifact, sink), respond)
             elif is_infer(request.method, path):
                 self._submit_infer(self._model(path), request, respond)
             else:
                 route = self._find(request.method, path)
                 answer = partial(route.handler, request, path)
                 if route.slow:
-                    self._loader.submit(self._answer, answer, respond)
+                    self.service.loader.submit(self._answer, answer, respond)
                 else:
                     self._answer(answer, respond)
         except Refusal as refusal:
             respond(self.refused(refusal))
 
     def refused(self, refusal: Refusal) -> HttpResponse:
-        """``{"error": ...}`` with the refusal's status."""
+        """``{"error": ...}`` with the refusal's status, which goes into the log, too."""
+        fields = {"status": refusal.status, "error": refusal.message}
+        log.info("refused: %d %s", refusal.status, refusal.message, extra={FIELDS: fields})
+        return self._refusal(refusal)
+
+    def _refusal(self, refusal: Refusal) -> HttpResponse:
         headers = dict(_RETRY_AFTER) if isinstance(refusal, Overloaded) else {}
         if refusal.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
@@ -164,17 +141,12 @@ class AgentApplication:
     def close(self, timeout_s: float) -> None:
         """Finish what is under way and give everything back."""
         self._workers.stop(timeout_s)
-        self._loader.shutdown(wait=True)
-        self.repository.close()
-
-    def sweep(self) -> None:
-        """Stop inferences whose client has left or whose time has passed."""
-        self._slots.sweep()
+        self.service.close()
 
     @property
     def pending(self) -> int:
         """Inference requests that wait or run."""
-        return self._workers.pending
+        return self._workers.waiting + self.service.under_way
 
     def _answer(self, make: Callable[[], HttpResponse], respond: Respond) -> None:
         try:
@@ -186,14 +158,7 @@ class AgentApplication:
         respond(response)
 
     def _failed(self, error: Exception) -> HttpResponse:
-        return self.refused(self.refusal_for(error))
-
-    def refusal_for(self, error: Exception) -> Refusal:
-        """The last line of defence: a bug, or a full disk, costs one request and not the tier."""
-        log.error("a request failed", exc_info=error)
-        if isinstance(error, OSError | MemoryError):
-            return Overloaded(f"The agent's disk or memory failed: {error}.")
-        return Failed("internal error; the agent's log says more")
+        return self._refusal(self.service.refusal_for(error))
 
     def _find(self, method: str, path: Path) -> Route:
         matching = [route for route in self._routes if route.matches(path)]
@@ -218,7 +183,7 @@ class AgentApplication:
         if not is_infer(request.method, path):
             self._find(request.method, path)
         model = self._model(path)
-        job = self.job(request.received_at, request.wire_bytes)
+        job = self.service.job(request.received_at, request.wire_bytes)
         job.client = client
 
         def answer() -> HttpResponse:
@@ -228,7 +193,7 @@ class AgentApplication:
         return answer
 
     def _submit_infer(self, model: ServedModel, request: HttpRequest, respond: Respond) -> None:
-        job = self.job(request.received_at, request.wire_bytes)
+        job = self.service.job(request.received_at, request.wire_bytes)
         decode = self._decoder(request)
         request.on_cancel = job.cancel
         self._workers.submit(lambda: respond(self._infer(model, decode, job)))
@@ -238,85 +203,39 @@ class AgentApplication:
         body, request.body = request.body, _NOTHING
         return lambda: decode_request(body, _header_length(request, body), self._limits)
 
-    def job(self, received_at: float, received_bytes: int) -> Job:
-        """The clock of a request that has arrived; raises :class:`Overloaded` while stopping."""
-        if not self.ready:
-            raise Overloaded("The agent is stopping; ask another one.")
-        return Job(self.tier, received_at, received_bytes)
-
     def _infer(
         self, model: ServedModel, decode: Callable[[], InferRequest], job: Job
     ) -> HttpResponse:
         try:
-            return encode_answer(*self.infer(model, decode, job))
-        except Refusal as refusal:
-            return self.refused(refusal)
+            return encode_answer(*self.service.infer(model, decode, job))
+        except Refusal as refusal:  # the service has logged it
+            return self._refusal(refusal)
         except Exception as error:  # noqa: BLE001 - _failed logs it with its traceback
             return self._failed(error)
-
-    def infer(
-        self, model: ServedModel, decode: Callable[[], InferRequest], job: Job
-    ) -> tuple[InferRequest, InferResponse]:
-        """One request, whatever it came over; its account is counted and, if asked for, told."""
-        try:
-            request, response = infer(model, decode, job, self._slots)
-        except Exception as error:
-            model.statistics.add_failure(time.perf_counter() - job.received_at)
-            if isinstance(error, Refusal) and not isinstance(error, Cancelled):
-                log.info("refused %s: %d %s", model.spec.name, error.status, error.message)
-            raise
-        job.hop.server_s = time.perf_counter() - job.received_at
-        model.statistics.add(job.hop)
-        parameters = {k: v for k, v in response.parameters.items() if k != TIMING}
-        if request.parameters.get(TIMING) is True:
-            following = [] if model.next is None else model.next.hops(response)
-            parameters[TIMING] = [hop.to_json() for hop in (job.hop, *following)]
-        return request, InferResponse(
-            outputs=response.outputs,
-            parameters=parameters,
-            model_name=model.spec.name,
-            model_version=VERSION,
-            request_id=request.request_id,
-        )
 
     # -- everything else -------------------------------------------------------------------------
 
     def _model(self, path: Path) -> ServedModel:
-        return self.model(path[2], path[4] if path[3:4] == ("versions",) else "")
-
-    def model(self, name: str, version: str = "") -> ServedModel:
-        """A loaded model; raises :class:`NotFound` for another name or version."""
-        model = self.repository.get(name)
-        if version not in {"", VERSION}:
-            raise NotFound(f"Model {name!r:.200} has version {VERSION}, not {version!r:.50}.")
-        return model
+        return self.service.model(path[2], path[4] if path[3:4] == ("versions",) else "")
 
     def _get_ready(self, *_: object) -> HttpResponse:
-        return _json({"ready": self.ready}, 200 if self.ready else 503)
+        ready = self.service.ready
+        return _json({"ready": ready}, 200 if ready else 503)
 
     def _get_model_ready(self, _: HttpRequest, path: Path) -> HttpResponse:
         self._model(path)
-        return _json({"name": path[2], "ready": self.ready}, 200 if self.ready else 503)
+        ready = self.service.ready
+        return _json({"name": path[2], "ready": ready}, 200 if ready else 503)
 
     def _get_server(self, *_: object) -> HttpResponse:
-        return _json(self.server_metadata())
-
-    def server_metadata(self) -> dict[str, Any]:
-        """The protocol's server metadata; and which tier it is, and what its CPU has for INT8."""
-        return {
-            "name": "tierwise",
-            "version": version("tierwise"),
-            "extensions": list(EXTENSIONS),
-            "tier": self.tier,
-            "instructions": cpu_instructions(),
-        }
+        return _json(self.service.metadata())
 
     def _get_statistics(self, _: HttpRequest, path: Path) -> HttpResponse:
         model = self._model(path)
         return _json({"model_stats": [model.statistics.to_json(path[2], VERSION)]})
 
     def _get_all_statistics(self, *_: object) -> HttpResponse:
-        models = self.repository.models.items()
+        models = self.service.repository.models.items()
         return _json({"model_stats": [m.statistics.to_json(name, VERSION) for name, m in models]})
 
     def _get_metrics(self, *_: object) -> HttpResponse:
@@ -324,54 +243,21 @@ class AgentApplication:
 
     def _post_index(self, request: HttpRequest, _: Path) -> HttpResponse:
         options = parse_json(request.body, self._limits) if request.body else {}
-        return _json(self.index(ready=options.get("ready") is True))
-
-    def index(self, *, ready: bool) -> list[dict[str, str]]:
-        """Triton's repository index; ``ready``: only models that take requests."""
-        state = "READY" if self.ready else "UNAVAILABLE"
-        names = sorted(self.repository.models) if self.ready or not ready else []
-        return [{"name": name, "version": VERSION, "state": state, "reason": ""} for name in names]
+        return _json(self.service.index(ready=options.get("ready") is True))
 
     def _post_load(self, request: HttpRequest, path: Path) -> HttpResponse:
         options = parse_json(request.body, self._limits) if request.body else {}
         parameters = options.get("parameters", {})
         config = parameters.get("config") if isinstance(parameters, dict) else None
-        self.load_stage(path[3], config)
+        self.service.load_stage(path[3], config)
         return HttpResponse()
-
-    def load_stage(self, name: str, config: object) -> None:
-        """Load the stage that ``config`` is the text of; raises :class:`Refusal`."""
-        if not isinstance(config, str):
-            raise BadRequest(
-                "Give the stage as text in parameters.config; "
-                "its artefact is sent first, by PUT /tierwise/v1/artifacts/SHA256."
-            )
-        parse_json(config.encode("utf-8", "replace"), self._limits)
-        spec = StageSpec.from_json(config)
-        if spec.name != name:
-            raise BadRequest(
-                f"The stage's name is {spec.name!r}, the request says {name!r:.200}: they must "
-                "be the same."
-            )
-        start = time.perf_counter()
-        self.repository.load(spec)
-        log.info("loaded %s in %.3f s", spec.name, time.perf_counter() - start)
 
     def _post_unload(self, _: HttpRequest, path: Path) -> HttpResponse:
-        self.unload(path[3])
+        self.service.unload(path[3])
         return HttpResponse()
 
-    def unload(self, name: str) -> None:
-        """Unload a model; raises :class:`NotFound`."""
-        self.repository.unload(name)
-        log.info("unloaded %s", name)
-
-    def in_turn(self, action: Callable[[], None]) -> None:
-        """Load or unload when it is its turn, and wait for it; raises what ``action`` raises."""
-        self._loader.submit(action).result()
-
     def _get_artifact(self, _: HttpRequest, path: Path) -> HttpResponse:
-        size = self.repository.cache.path(path[3]).stat().st_size
+        size = self.service.repository.cache.path(path[3]).stat().st_size
         return _json({"sha256": path[3], "size_bytes": size})
 
 

@@ -78,6 +78,7 @@ def infer(
         start = time.perf_counter()
         hop.queue_s = start - job.received_at
         request = decode()
+        job.request_id = request.request_id
         job.set_timeout(request.parameters)
         # Asking whether the client has left is a system call; right after its request it hasn't.
         if hop.queue_s > _LOOK_UP_S or job.deadline is not None or job.cancelled:

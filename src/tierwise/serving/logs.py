@@ -5,11 +5,13 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+# Name of a record's attribute: what it says beside its message, for machines.
+FIELDS = "tierwise_fields"
 _LEVELS = {-1: logging.ERROR, 0: logging.INFO}
 
 
 class JsonFormatter(logging.Formatter):
-    """``{"time", "level", "logger", "message"}``, with ``"traceback"`` where there is one."""
+    """``{"time", "level", "logger", "message"}``, then a record's own fields, ``"traceback"``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -19,6 +21,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        entry |= vars(record).get(FIELDS, {})
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry)

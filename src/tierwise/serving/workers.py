@@ -31,9 +31,9 @@ class Workers:
             thread.start()
 
     @property
-    def pending(self) -> int:
-        """Jobs that wait or run."""
-        return self._pending
+    def waiting(self) -> int:
+        """Jobs that no thread has begun."""
+        return self._jobs.qsize()
 
     def submit(self, job: Job) -> None:
         """Run ``job`` in a thread; it must not raise.

@@ -25,6 +25,13 @@ class RunningAgent:
     cache: Path
     errors: list[str]
     told: dict[str, str]
+    reader: threading.Thread
+
+    def stop(self) -> None:
+        """Tell it to stop, and wait until it has said everything."""
+        self.process.terminate()
+        assert self.process.wait(20) == 0
+        self.reader.join(10)
 
     def client(self, **options) -> AgentClient:
         return AgentClient(self.url, **options)
@@ -55,7 +62,7 @@ def running_agent(folder: Path, *arguments: str, tier: str = "edge", listen: str
             reader.join(10)
             pytest.fail(f"the agent ended: {''.join(errors)}")
         told = json.loads(line)
-        yield RunningAgent(told["listening"], told["tier"], process, cache, errors, told)
+        yield RunningAgent(told["listening"], told["tier"], process, cache, errors, told, reader)
     finally:
         process.terminate()
         try:

@@ -2,6 +2,7 @@ import io
 import json
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -210,3 +211,39 @@ def test_a_provider_that_is_not_there_is_named(head_model, tmp_path):
     assert done.returncode == 2
     assert "has no NoSuchExecutionProvider" in said
     assert "CPUExecutionProvider" in said
+
+
+def test_a_request_is_one_log_line_and_so_is_what_happens_to_the_agent(start_agent, head_model):
+    tail = start_agent("--log-format", "json", "--model", f"m={head_model}", tier="cloud")
+    head = start_agent("--log-format", "json", tier="edge")
+    hop = NextHop(url=tail.url, model="m", tier="cloud")
+    with head.client() as client:
+        artifact = client.put_artifact(head_model)
+        # What the head gives is called "mid"; the tail asks for "x".
+        client.load(StageSpec(name="broken", artifact=artifact, next=hop))
+        with pytest.raises(TierFault, match=r"no input 'mid'"):
+            client.infer("broken", {"x": np.ones((1, 3, 2, 2), np.float32)})
+    tensor = {"name": "x", "shape": [1, 3, 1, 1], "datatype": "FP32", "data": [1, 2, 3]}
+    body = json.dumps({"id": "order-17", "inputs": [tensor]}).encode()
+    url = f"{tail.url}/v2/models/m/infer"
+    urllib.request.urlopen(urllib.request.Request(url, body, method="POST"), timeout=10).close()
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"{tail.url}/v2/models/nothing", timeout=10)
+    lines = {}
+    for agent in (head, tail):
+        agent.stop()
+        lines[agent.tier] = [json.loads(line) for line in agent.errors]
+        for line in lines[agent.tier]:
+            assert {"time", "level", "logger", "message"} <= line.keys()
+    (answered,) = (line for line in lines["cloud"] if line["logger"] == "tierwise.requests")
+    assert answered["request_id"] == "order-17"
+    assert (answered["model"], answered["status"], answered["tier"]) == ("m", 200, "cloud")
+    assert 0 < answered["compute_s"] < answered["server_s"] < 10
+    assert answered["received_bytes"] > len(body)
+    assert {400, 404} <= {line.get("status") for line in lines["cloud"]}
+    (refused,) = (line for line in lines["edge"] if line.get("model") == "broken")
+    assert refused["status"] == 400
+    assert "no input 'mid'" in refused["error"]
+    said = [line["message"] for line in lines["edge"]]
+    assert said[0] == "tier edge is ready"
+    assert said[-1].startswith("stopping: 0 requests under way")

@@ -11,7 +11,7 @@ from tests.foreign_environment import environment
 from tests.integration.serving.conftest import running_agent
 
 pytestmark = pytest.mark.slow
-PROGRAM = '''
+PROGRAM = """
 import asyncio, json, sys
 import numpy as np
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest
@@ -69,7 +69,7 @@ async def main():
 
 
 asyncio.run(main())
-'''
+"""
 
 
 def test_kserve_asks_and_infers_over_http_and_grpc(tmp_path, head_model):

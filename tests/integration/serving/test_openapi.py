@@ -11,8 +11,8 @@ from tests.integration.serving.conftest import running_agent
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("schemathesis")]
 TOKEN = "0123456789abcdef0123"
-# What the schema allows and the agent must refuse all the same, because no schema can say it: tensors
-# that aren't the model's, a stage that isn't one, bytes that haven't the hash in their path.
+# What the schema allows and the agent must refuse all the same, because no schema can say it:
+# tensors that aren't the model's, a stage that isn't one, bytes without the hash in their path.
 CONFIG = """
 seed = 0
 [parameters]

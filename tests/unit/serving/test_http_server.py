@@ -243,9 +243,7 @@ def test_an_idle_connection_is_closed():
     served(test, idle_timeout_s=0.05)
 
 
-@pytest.mark.parametrize(
-    "sent", [b"", b"GET / HT", post(b"he", "Content-Length: 5"), get("/held")]
-)
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", post(b"he", "Content-Length: 5"), get("/held")])
 def test_a_half_closed_client_leaves_nothing_behind(sent):
     async def test(server):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

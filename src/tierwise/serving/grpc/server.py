@@ -14,13 +14,12 @@ import grpc
 from google.protobuf import json_format
 
 from tierwise.errors import EnvironmentFault, UserError
-from tierwise.serving.application import AgentApplication
 from tierwise.serving.faults import NotFound, Refusal
 from tierwise.serving.grpc.convert import decode_message, encode_message
 from tierwise.serving.grpc.schema import SERVICE, message_class
-from tierwise.serving.limits import Limits
 from tierwise.serving.repository import VERSION
 from tierwise.serving.security import check_token
+from tierwise.serving.service import TierService
 
 log = logging.getLogger(__name__)
 # As gRPC's own mapping from HTTP has it, where it has one.
@@ -60,30 +59,29 @@ class GrpcServer:
 
     def __init__(
         self,
-        application: AgentApplication,
+        service: TierService,
         host: str,
         port: int,
         *,
         workers: int,
-        limits: Limits,
         token: str | None = None,
         tls: GrpcTls | None = None,
     ) -> None:
-        """Listen on ``host:port`` (port 0 picks a free one) and answer from ``application``.
+        """Listen on ``host:port`` (port 0 picks a free one) and answer from ``service``.
 
         Raises:
             EnvironmentFault: the address is taken, or isn't this machine's.
             UserError: a file of ``tls`` cannot be read.
         """
-        self._application = application
-        self._limits = limits
+        self._service = service
+        self._limits = service.limits
         self._token = token
         self._server = grpc.server(
             ThreadPoolExecutor(workers, thread_name_prefix="grpc"),
-            maximum_concurrent_rpcs=workers + limits.queue_size,
+            maximum_concurrent_rpcs=workers + service.limits.queue_size,
             options=[
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", limits.max_body_bytes),
+                ("grpc.max_receive_message_length", service.limits.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
             ],
         )
@@ -115,15 +113,13 @@ class GrpcServer:
     def _handlers(self) -> dict[str, Any]:
         answers: dict[str, Callable[[Any], Any]] = {
             "ServerLive": lambda _: {"live": True},
-            "ServerReady": lambda _: {"ready": self._application.ready},
+            "ServerReady": lambda _: {"ready": self._service.ready},
             "ModelReady": self._model_ready,
-            "ServerMetadata": lambda _: self._application.server_metadata(),
-            "ModelMetadata": lambda m: self._application.model(m.name, m.version).metadata(),
-            "ModelConfig": lambda m: {
-                "config": self._application.model(m.name, m.version).config()
-            },
+            "ServerMetadata": lambda _: self._service.metadata(),
+            "ModelMetadata": lambda m: self._service.model(m.name, m.version).metadata(),
+            "ModelConfig": lambda m: {"config": self._service.model(m.name, m.version).config()},
             "ModelStatistics": self._statistics,
-            "RepositoryIndex": lambda m: {"models": self._application.index(ready=m.ready)},
+            "RepositoryIndex": lambda m: {"models": self._service.index(ready=m.ready)},
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
         }
@@ -144,52 +140,52 @@ class GrpcServer:
         except Refusal as refusal:
             _abort(context, refusal)
         except Exception as error:  # noqa: BLE001 - refusal_for logs it with its traceback
-            _abort(context, self._application.refusal_for(error))
+            _abort(context, self._service.refusal_for(error))
 
     def _infer(self, received: _Received, context: Any) -> Any:
-        application, message = self._application, received.message
+        service, message = self._service, received.message
         try:
             self._check_token(context)
-            model = application.model(message.model_name, message.model_version)
-            job = application.job(received.at, received.wire_bytes)
+            model = service.model(message.model_name, message.model_version)
+            job = service.job(received.at, received.wire_bytes)
             job.limit(context.time_remaining())
             if not context.add_callback(job.cancel):
                 job.cancel()
             decode = partial(decode_message, message, self._limits)
-            _, response = application.infer(model, decode, job)
+            _, response = service.infer(model, decode, job)
             return encode_message(response)
         except Refusal as refusal:
             _abort(context, refusal)
         except Exception as error:  # noqa: BLE001 - refusal_for logs it with its traceback
-            _abort(context, application.refusal_for(error))
+            _abort(context, service.refusal_for(error))
 
     def _check_token(self, context: Any) -> None:
         check_token(dict(context.invocation_metadata()), self._token)
 
     def _model_ready(self, message: Any) -> dict[str, Any]:
         try:
-            self._application.model(message.name, message.version)
+            self._service.model(message.name, message.version)
         except NotFound:  # a question, here: HTTP says the same with 404
             return {"ready": False}
-        return {"ready": self._application.ready}
+        return {"ready": self._service.ready}
 
     def _statistics(self, message: Any) -> dict[str, Any]:
         if message.name:
-            models = {message.name: self._application.model(message.name, message.version)}
+            models = {message.name: self._service.model(message.name, message.version)}
         else:
-            models = dict(self._application.repository.models)
+            models = dict(self._service.repository.models)
         entries = [model.statistics.to_json(name, VERSION) for name, model in models.items()]
         return {"model_stats": entries}
 
     def _load(self, message: Any) -> dict[str, Any]:
         config = message.parameters.get("config")
         text = None if config is None else config.string_param
-        load = partial(self._application.load_stage, message.model_name, text)
-        self._application.in_turn(load)
+        load = partial(self._service.load_stage, message.model_name, text)
+        self._service.in_turn(load)
         return {}
 
     def _unload(self, message: Any) -> dict[str, Any]:
-        self._application.in_turn(partial(self._application.unload, message.model_name))
+        self._service.in_turn(partial(self._service.unload, message.model_name))
         return {}
 
 
