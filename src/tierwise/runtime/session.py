@@ -1,6 +1,6 @@
 """Inference sessions: the only place where ONNX Runtime executes a model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -163,6 +163,16 @@ class Session:
                 )
 
 
+def require_providers(providers: Iterable[str]) -> None:
+    """Raise :class:`EnvironmentFault` for an execution provider that this machine doesn't have."""
+    missing = set(providers) - set(ort.get_available_providers())
+    if missing:
+        raise EnvironmentFault(
+            f"ONNX Runtime on this machine has no {min(missing)}.",
+            hint=f"Available: {', '.join(ort.get_available_providers())}.",
+        )
+
+
 def open_session(model: "Path | bytes | ir.Model", options: SessionOptions = DEFAULT) -> Session:
     """A session for a file, for serialised bytes, or for a model in memory.
 
@@ -180,12 +190,7 @@ def open_session(model: "Path | bytes | ir.Model", options: SessionOptions = DEF
         from tierwise.runtime.materialise import materialise  # noqa: PLC0415
 
         source, folder = materialise(model)
-    missing = set(options.providers) - set(ort.get_available_providers())
-    if missing:
-        raise EnvironmentFault(
-            f"ONNX Runtime on this machine has no {min(missing)}.",
-            hint=f"Available: {', '.join(ort.get_available_providers())}.",
-        )
+    require_providers(options.providers)
     try:
         session = ort.InferenceSession(
             str(source) if isinstance(source, Path) else source,

@@ -118,6 +118,7 @@ class Deployment:
             encodings={name: str(one) for name, one in strategy.encodings_at(position).items()},
             next=following,
             threads=self.topology.tier(segment.tier).threads,
+            providers=self.topology.tier(segment.tier).providers,
         )
 
     @property

@@ -183,6 +183,7 @@ def _tier(name: str, spec: TierSpec, environ: Mapping[str, str]) -> Tier:
         cpus=spec.cpus,
         memory_bytes=None if spec.memory is None else parse_size_bytes(spec.memory),
         threads=spec.threads,
+        providers=spec.providers,
         url=spec.url,
         token=token,
     )

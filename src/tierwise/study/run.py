@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tierwise.disk import writing
 from tierwise.progress import SILENT, Progress
+from tierwise.runtime.session import require_providers
 from tierwise.store.results import StudyResults, TrialState
 from tierwise.store.write import StudyStore
 from tierwise.study.estimate import estimate_s
@@ -56,6 +57,10 @@ def outline_study(path: Path, progress: Progress = SILENT) -> Outline:
     study = read_study_file(path)
     topology = study.topology()
     conditions = study.conditions(topology)
+    # Before hours of work: a stage would be refused only when it is loaded.
+    for tier in topology.tiers:
+        if tier.emulated:
+            require_providers(tier.providers)
     subject = open_subject(study, path.parent, progress)
     check_named_cut(study, subject)
     return Outline(

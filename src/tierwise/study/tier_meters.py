@@ -28,24 +28,28 @@ def tier_meters(topology: Topology, data: Dataset) -> Iterator[dict[str, Latency
 
     Emulated tiers are shares of this machine's cores: they have its instructions, and a smaller
     share slows fp32 and 8 bits alike, so their ratio is measured here, once for every number of
-    threads. A real tier (``url``) may have other instructions: its agent is asked.
+    threads and providers. A real tier (``url``) may have other instructions: its agent is asked.
 
     Raises:
         TierFault: the agent of a real tier does not answer.
     """
     feeds = [data.feeds(index) for index in range(min(len(data), _INPUTS))]
-    here: dict[int, list[str]] = {}
+    here: dict[SessionOptions, list[str]] = {}
     meters: dict[str, LatencyMeter] = {}
     with ExitStack() as stack:
         for tier in topology.tiers:
             if tier.url is None:
-                here.setdefault(tier.threads, []).append(tier.name)
+                here.setdefault(_options(tier), []).append(tier.name)
             else:
                 meters[tier.name] = stack.enter_context(agent_meter(tier, feeds))
-        for threads, names in here.items():
-            meters[", ".join(names)] = LocalMeter(feeds, SessionOptions(threads=threads))
+        for options, names in here.items():
+            meters[", ".join(names)] = LocalMeter(feeds, options)
         # The only place needs no name.
         yield meters if len(meters) > 1 else {"": next(iter(meters.values()))}
+
+
+def _options(tier: Tier) -> SessionOptions:
+    return SessionOptions(threads=tier.threads, providers=tier.providers)
 
 
 @contextmanager
@@ -60,7 +64,7 @@ def agent_meter(
     assert tier.url is not None
     with AgentClient(tier.url, token=tier.token) as client:
         client.wait_ready(ready_s)
-        meter = AgentMeter(client, feeds, tier.threads)
+        meter = AgentMeter(client, feeds, _options(tier))
         try:
             yield meter
         finally:
@@ -75,12 +79,15 @@ class AgentMeter:
     """
 
     def __init__(
-        self, client: AgentClient, feeds: Sequence[Mapping[str, np.ndarray]], threads: int
+        self,
+        client: AgentClient,
+        feeds: Sequence[Mapping[str, np.ndarray]],
+        options: SessionOptions,
     ) -> None:
-        """Ask the agent behind ``client``, with ``feeds`` (at least one)."""
+        """Ask the agent behind ``client``, with ``feeds`` (at least one), for such sessions."""
         self._client = client
         self._feeds = feeds
-        self._threads = threads
+        self._options = options
         self._baseline = ""
         self.instructions = str(client.metadata().get("instructions", ""))
 
@@ -124,7 +131,9 @@ class AgentMeter:
             path = folder / "model.onnx"
             path.write_bytes(model)
             digest = self._client.put_artifact(path)
-        self._client.load(StageSpec(name=name, artifact=digest, threads=self._threads))
+        threads, providers = self._options.threads, self._options.providers
+        stage = StageSpec(name=name, artifact=digest, threads=threads, providers=providers)
+        self._client.load(stage)
         return name
 
     def _compute_s(self, name: str, index: int) -> float:

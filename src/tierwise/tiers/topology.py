@@ -17,6 +17,7 @@ class Tier:
         cpus: CPU share in cores (0.5: half a core), or ``None`` for unlimited.
         memory_bytes: The most its process may hold, or ``None`` for unlimited.
         threads: Intra-op threads of an inference session.
+        providers: ONNX Runtime's execution providers there, the preferred one first.
         url: Where a running agent listens (a real tier), or ``None`` (emulated here).
         token: What a real tier's agent asks for; never printed, never stored.
     """
@@ -25,6 +26,7 @@ class Tier:
     cpus: float | None = None
     memory_bytes: int | None = None
     threads: int = 1
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
     url: str | None = None
     token: str | None = field(default=None, repr=False, compare=False)
 

@@ -131,6 +131,14 @@ def test_bad_input_is_told_and_ends_with_2(subject, tmp_path, run, spoil, messag
     assert "Next:" in said
 
 
+def test_a_provider_that_is_not_here_is_told(subject, tmp_path, run):
+    edit(subject, "{cpus: 1.0}", "{cpus: 1.0, providers: [NoSuchExecutionProvider]}")
+    code, said = run("--quiet", "run", subject, "-o", tmp_path / "out")
+    assert code == 3
+    assert "no NoSuchExecutionProvider" in said
+    assert "Available: " in said
+
+
 def test_a_folder_of_somebody_elses_is_refused(subject, tmp_path, run):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("x")

@@ -1,6 +1,7 @@
 """Recipes timed on a real agent."""
 
 import contextlib
+import hashlib
 import json
 import math
 import subprocess
@@ -13,6 +14,8 @@ from tierwise.operators.quantize import LocalMeter, Recipe
 from tierwise.operators.quantize.build import Builder
 from tierwise.runtime.instructions import cpu_instructions
 from tierwise.serving.client import AgentClient
+from tierwise.serving.stage import StageSpec
+from tierwise.study.parse import parse_study
 from tierwise.study.tier_meters import agent_meter, tier_meters
 from tierwise.testing.subjects import residual_classifier
 from tierwise.tiers.topology import Tier, Topology
@@ -84,3 +87,23 @@ def test_a_tier_that_does_not_answer_is_told(subject):
         agent_meter(Tier("cloud", url="http://127.0.0.1:9"), [{}], ready_s=0.1),
     ):
         pass
+
+
+def test_threads_and_providers_of_the_study_file_reach_the_agents_session(
+    tmp_path, agent_url, models
+):
+    study = parse_study(
+        "model: m\ntiers: {near: {threads: 2}, "
+        f"far: {{url: '{agent_url}', providers: [NoSuchExecutionProvider]}}}}\n"
+    )
+    near, far = study.topology({}).tiers
+    assert (near.threads, near.providers) == (2, ("CPUExecutionProvider",))
+    assert far.providers == ("NoSuchExecutionProvider",)
+    digest = hashlib.sha256(models[0]).hexdigest()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models[0])
+    with AgentClient(agent_url) as client:
+        client.put_artifact(path, digest)
+        stage = StageSpec(name="m", artifact=digest, providers=far.providers)
+        with pytest.raises(TierFault, match=r"no NoSuchExecutionProvider.*Available: .*CPUExec"):
+            client.load(stage)

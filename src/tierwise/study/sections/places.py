@@ -28,6 +28,12 @@ class TierSpec(Section):
     threads: int = Field(
         default=1, ge=1, le=256, description="Threads of one inference inside an operator."
     )
+    providers: tuple[str, ...] = Field(
+        default=("CPUExecutionProvider",),
+        min_length=1,
+        description="Execution providers of ONNX Runtime on this tier, the preferred one first, "
+        "such as [CUDAExecutionProvider, CPUExecutionProvider].",
+    )
     url: str | None = Field(
         default=None,
         pattern=r"^https?://[^/\s]+$",
