@@ -9,7 +9,7 @@ from tierwise.measure.cold_start import ColdStart
 from tierwise.measure.machine import MachineState
 from tierwise.measure.sample import Block, Failure, Sample, Timing
 from tierwise.operators.strategy import Operator, Strategy
-from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
+from tierwise.tiers.topology import CPU_ONLY, LinkShape, NetworkCondition, Tier, Topology
 
 
 def dump(value: object) -> str:
@@ -29,7 +29,10 @@ def dump_topology(topology: Topology) -> str:
 
 def load_topology(text: str) -> Topology:
     """What :func:`dump_topology` wrote."""
-    return Topology(tuple(Tier(**tier) for tier in json.loads(text)))
+    tiers = json.loads(text)
+    # Results of before have no providers: there was the one that is the default.
+    known = [tier | {"providers": tuple(tier.get("providers", CPU_ONLY))} for tier in tiers]
+    return Topology(tuple(Tier(**tier) for tier in known))
 
 
 def dump_condition(condition: NetworkCondition) -> str:

@@ -7,6 +7,8 @@ from itertools import pairwise
 from tierwise.errors import UserError
 from tierwise.units import format_bandwidth, format_duration
 
+CPU_ONLY = ("CPUExecutionProvider",)
+
 
 @dataclass(frozen=True)
 class Tier:
@@ -26,7 +28,7 @@ class Tier:
     cpus: float | None = None
     memory_bytes: int | None = None
     threads: int = 1
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    providers: tuple[str, ...] = CPU_ONLY
     url: str | None = None
     token: str | None = field(default=None, repr=False, compare=False)
 
