@@ -102,6 +102,7 @@ class Session:
         self.inputs = tuple(_port(argument) for argument in session.get_inputs())
         self.outputs = tuple(_port(argument) for argument in session.get_outputs())
         self._names = [port.name for port in self.outputs]
+        self._expected = {port.name: (port, _dtype(port)) for port in self.inputs}
 
     def run(
         self, feeds: Mapping[str, np.ndarray], stop: Stop | None = None
@@ -140,7 +141,7 @@ class Session:
         self.close()
 
     def _check(self, feeds: Mapping[str, np.ndarray]) -> None:
-        expected = {port.name: port for port in self.inputs}
+        expected = self._expected
         if feeds.keys() != expected.keys():
             wrong = sorted(feeds.keys() ^ expected.keys())
             raise DataError(
@@ -148,12 +149,12 @@ class Session:
                 tensor=wrong[0],
             )
         for name, array in feeds.items():
-            port = expected[name]
+            port, dtype = expected[name]
             fits = len(array.shape) == len(port.shape) and all(
                 wanted is None or wanted == size
                 for wanted, size in zip(port.shape, array.shape, strict=True)
             )
-            if not fits or port.dtype not in {"object", str(array.dtype)}:
+            if not fits or dtype not in {None, array.dtype}:
                 wanted = "x".join("?" if size is None else str(size) for size in port.shape)
                 raise DataError(
                     f"Input '{name}' must be {port.dtype} of shape {wanted or 'scalar'}, but is "
@@ -228,6 +229,11 @@ def _port(argument: ort.NodeArg) -> Port:
         )
     shape = tuple(size if isinstance(size, int) else None for size in argument.shape)
     return Port(argument.name, shape, _DTYPES[argument.type])
+
+
+def _dtype(port: Port) -> np.dtype[np.generic] | None:
+    """What an input must be; text is whatever ONNX Runtime takes for it."""
+    return None if port.dtype == "object" else np.dtype(port.dtype)
 
 
 def _first_line(exc: Exception) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,6 +61,12 @@ class _Patience:
 
     def __post_init__(self) -> None:
         self.deadline = None if self.seconds is None else time.perf_counter() + self.seconds
+
+
+@lru_cache(256)
+def infer_path(model: str) -> str:
+    """Where ``model`` takes requests."""
+    return f"/v2/models/{quote(model)}/infer"
 
 
 class AgentClient:
@@ -200,7 +207,7 @@ class AgentClient:
             "Content-Type": "application/octet-stream",
             "Inference-Header-Content-Length": str(json_bytes),
         }
-        path = f"/v2/models/{quote(model)}/infer"
+        path = infer_path(model)
         encoded = time.perf_counter()
         patience_s = timeout_s or self._timeout_s
         deadline = None if patience_s is None else encoded + patience_s

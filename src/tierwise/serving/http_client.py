@@ -100,6 +100,16 @@ def _sized_head(text: bytes) -> _SizedHead | None:
     return _SizedHead(head.parser.get_status_code(), head.headers, length, head.keep_alive)
 
 
+@lru_cache(_REMEMBERED)
+def _request_head(
+    method: str, path: str, common: str, headers: tuple[tuple[str, str], ...], size: int
+) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return (f"{method} {path} HTTP/1.1\r\n{common}{lines}Content-Length: {size}\r\n\r\n").encode(
+        "latin-1"
+    )
+
+
 class HttpConnection:
     """One connection; one request at a time."""
 
@@ -144,11 +154,9 @@ class HttpConnection:
         """
         self._deadline = deadline
         self._arm()
-        lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         size = body_bytes(body)
-        head = (
-            f"{method} {path} HTTP/1.1\r\n{self._common}{lines}Content-Length: {size}\r\n\r\n"
-        ).encode("latin-1")
+        lines = () if headers is None else tuple(headers.items())
+        head = _request_head(method, path, self._common, lines, size)
         try:
             self._send([head, *body])
         except (BrokenPipeError, ConnectionResetError):

@@ -5,7 +5,10 @@ llhttp (through ``httptools``) parses request lines and headers, as strictly as 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
+from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import httptools
@@ -51,14 +54,13 @@ class HttpRequest:
             self.on_cancel()
 
 
-@dataclass(frozen=True)
-class HttpResponse:
+class HttpResponse(NamedTuple):
     """One answer: its body is written buffer by buffer."""
 
     status: int = 200
     body: Sequence[Buffer] = ()
     content_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class HeadParser:
@@ -105,8 +107,7 @@ class HeadParser:
         self.complete = True
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """A parsed request head.
 
     Attributes:
@@ -162,12 +163,17 @@ def refusal_of(error: httptools.HttpParserError) -> Refusal:
 def response_head(response: HttpResponse, *, close: bool) -> bytes:
     """Status line and headers of ``response``, up to and with the empty line."""
     headers = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
+    begin = _begin(response.status, response.content_type, close=close)
+    size = body_bytes(response.body)
+    return f"{begin}Content-Length: {size}\r\n{headers}\r\n".encode("latin-1", "replace")
+
+
+@lru_cache(64)
+def _begin(status: int, content_type: str, *, close: bool) -> str:
     return (
-        f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Unknown')}\r\n"
-        f"Content-Type: {response.content_type}\r\n"
-        f"Content-Length: {body_bytes(response.body)}\r\n"
-        f"{headers}{_CLOSE if close else ''}\r\n"
-    ).encode("latin-1", "replace")
+        f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\n"
+        f"Content-Type: {content_type}\r\n{_CLOSE if close else ''}"
+    )
 
 
 class HeadersTooLarge(Refusal):

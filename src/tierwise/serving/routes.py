@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tierwise.serving.faults import MethodNotAllowed
 from tierwise.serving.http_head import HttpRequest, HttpResponse
@@ -45,6 +46,7 @@ def is_infer(method: str, path: Path) -> bool:
     )
 
 
+@lru_cache(64)  # of paths that strangers send: they may be long
 def split_path(path: str) -> Path:
     """``"/v2/models/m"`` as ``("v2", "models", "m")``."""
     return tuple(path.strip("/").split("/"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tierwise.serving.datatypes import BYTES, NUMPY_OF
+from tierwise.serving.datatypes import BYTES, NUMPY_OF, datatype_of
 from tierwise.serving.faults import BadRequest
 from tierwise.serving.limits import Limits
 from tierwise.serving.strict_json import Buffer
@@ -139,8 +139,9 @@ def to_binary(array: np.ndarray) -> Buffer:
     return (flat if flat.dtype == np.uint8 else flat.view(np.uint8)).data
 
 
-def to_json(array: np.ndarray, datatype: str) -> list[Any]:
+def to_json(array: np.ndarray) -> list[Any]:
     """A tensor's JSON data, flat; raises :class:`ValueError` for what JSON cannot carry."""
+    datatype = datatype_of(array.dtype)
     if datatype == BYTES:
         return [
             element.decode("utf-8", "replace") if isinstance(element, bytes) else str(element)
