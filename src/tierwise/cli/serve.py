@@ -1,7 +1,8 @@
 """Serve a tier, or whole models, over the Open Inference Protocol."""
 
 import logging
-from dataclasses import replace
+import ssl
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,11 +12,87 @@ from tierwise.cli.terminal import terminal
 from tierwise.errors import UserError
 from tierwise.runtime.session import DEFAULT
 from tierwise.serving.agent import AgentOptions, parse_listen, serve
-from tierwise.serving.limits import DEFAULT_LIMITS
+from tierwise.serving.limits import DEFAULT_LIMITS, Limits
 from tierwise.serving.logs import log_as_json
 from tierwise.serving.security import client_tls, read_token, server_tls
 from tierwise.serving.warm_sessions import own_limit_bytes
 from tierwise.units import parse_size_bytes
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Certificates:
+    """TLS of both sides.
+
+    Attributes:
+        tls_cert: Certificate chain (PEM); serve HTTPS.
+        tls_key: Its private key (PEM).
+        tls_client_ca: Only clients with a certificate of this authority (mutual TLS).
+        next_ca: Authority that signed the next tiers' certificates; default: the system's.
+        next_cert: Certificate (PEM) that this agent shows the next tiers (mutual TLS).
+        next_key: Its private key (PEM).
+    """
+
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    next_ca: Path | None = None
+    next_cert: Path | None = None
+    next_key: Path | None = None
+
+    def __post_init__(self) -> None:
+        """A certificate is of no use without its key."""
+        if (self.tls_cert is None) != (self.tls_key is None) or (
+            self.tls_client_ca and not self.tls_cert
+        ):
+            raise UserError(
+                "TLS needs a certificate and its key.", hint="Give both --tls-cert and --tls-key."
+            )
+        if (self.next_cert is None) != (self.next_key is None):
+            raise UserError(
+                "A certificate for the next tiers needs its key.",
+                hint="Give both --next-cert and --next-key.",
+            )
+
+    @property
+    def own(self) -> tuple[Path, Path, Path | None] | None:
+        """Certificate, key and the clients' authority; ``None``: no TLS."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return self.tls_cert, self.tls_key, self.tls_client_ca
+
+    def for_next_tiers(self) -> ssl.SSLContext | None:
+        """What connections to the next tiers use; ``None``: the system's."""
+        if self.next_ca or self.next_cert:
+            return client_tls(self.next_ca, self.next_cert, self.next_key)
+        return None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Accepted:
+    """What the agent takes.
+
+    Attributes:
+        queue: Requests that may wait; more are answered 503 with Retry-After.
+        max_model: Largest model file that is accepted.
+        max_body: Largest request body that is accepted.
+        allow_custom_operators: Let ONNX Runtime try models with operators of unknown domains.
+    """
+
+    queue: int = DEFAULT_LIMITS.queue_size
+    max_model: str = "4GiB"
+    max_body: str = "256MiB"
+    allow_custom_operators: bool = False
+
+    def limits(self) -> Limits:
+        """The same in numbers; raises :class:`UserError`."""
+        return replace(
+            DEFAULT_LIMITS,
+            queue_size=self.queue,
+            max_model_bytes=parse_size_bytes(self.max_model),
+            max_body_bytes=parse_size_bytes(self.max_body),
+        )
 
 
 def command(
@@ -30,18 +107,10 @@ def command(
     memory: str | None = None,
     concurrency: int = 1,
     workers: int = 8,
-    queue: int = DEFAULT_LIMITS.queue_size,
     cache: Path = Path("~/.cache/tierwise/artifacts"),
     token_file: Path | None = None,
-    tls_cert: Path | None = None,
-    tls_key: Path | None = None,
-    tls_client_ca: Path | None = None,
-    next_ca: Path | None = None,
-    next_cert: Path | None = None,
-    next_key: Path | None = None,
-    max_model: str = "4GiB",
-    max_body: str = "256MiB",
-    allow_custom_operators: bool = False,
+    certificates: Certificates | None = None,
+    accepted: Accepted | None = None,
     log_format: Literal["text", "json"] = "text",
 ) -> None:
     """Serve a tier, or whole models, over the Open Inference Protocol (KServe V2, HTTP and gRPC).
@@ -64,35 +133,20 @@ def command(
             control group (`auto`); they are opened again when asked for. Default: keep all open.
         concurrency: Inferences that run at once; more wait in the queue.
         workers: Requests worked on at once, those that wait for the next tier included.
-        queue: Requests that may wait; more are answered 503 with Retry-After.
         cache: Folder where received segments are kept, by content hash.
         token_file: File with the token that every request must carry.
-        tls_cert: Certificate chain (PEM); serve HTTPS.
-        tls_key: Its private key (PEM).
-        tls_client_ca: Only clients with a certificate of this authority (mutual TLS).
-        next_ca: Authority that signed the next tiers' certificates; default: the system's.
-        next_cert: Certificate (PEM) that this agent shows the next tiers (mutual TLS).
-        next_key: Its private key (PEM).
-        max_model: Largest model file that is accepted.
-        max_body: Largest request body that is accepted.
-        allow_custom_operators: Let ONNX Runtime try models with operators of unknown domains.
-        log_format: Log lines on standard error: text, or JSON objects.
+        certificates: TLS of both sides.
+        accepted: What the agent takes.
+        log_format: Log lines on standard error: text, or JSON objects, one for every request too.
     """
     if log_format == "json":
         log_as_json(terminal.level)
-    host, port = parse_listen(listen)
+    certificates, accepted = certificates or Certificates(), accepted or Accepted()
     for name, value in (("threads", threads), ("concurrency", concurrency), ("workers", workers)):
         if value < 1:
             raise UserError(f"--{name} is {value}.", hint="Write at least 1.")
-    limits = replace(
-        DEFAULT_LIMITS,
-        queue_size=queue,
-        max_model_bytes=parse_size_bytes(max_model),
-        max_body_bytes=parse_size_bytes(max_body),
-    )
-    _check_pairs(tls_cert, tls_key, tls_client_ca, next_cert, next_key)
-    next_tls = client_tls(next_ca, next_cert, next_key) if next_ca or next_cert else None
-    tls = server_tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
+    host, port = parse_listen(listen)
+    limits = accepted.limits()
     logging.getLogger("tierwise").debug("limits: %s", limits)
     serve(
         AgentOptions(
@@ -106,13 +160,13 @@ def command(
             concurrency=concurrency,
             workers=workers,
             token=None if token_file is None else read_token(token_file),
-            tls=tls,
-            next_tls=next_tls,
+            tls=None if certificates.own is None else server_tls(*certificates.own),
+            next_tls=certificates.for_next_tiers(),
             grpc=None if grpc is None else parse_listen(grpc, flag="--grpc"),
-            grpc_tls=(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
+            grpc_tls=certificates.own,
             providers=tuple(provider or DEFAULT.providers),
             memory_bytes=None if memory is None else _memory_bytes(memory),
-            allow_custom_operators=allow_custom_operators,
+            allow_custom_operators=accepted.allow_custom_operators,
             limits=limits,
         )
     )
@@ -123,25 +177,6 @@ def _parse_model(text: str) -> tuple[str, Path]:
     if not separator or not name or not file:
         raise UserError(f"--model {text!r} names no file.", hint="Write --model NAME=FILE.onnx.")
     return name, Path(file)
-
-
-def _check_pairs(
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    tls_client_ca: Path | None,
-    next_cert: Path | None,
-    next_key: Path | None,
-) -> None:
-    """A certificate is of no use without its key."""
-    if (tls_cert is None) != (tls_key is None) or (tls_client_ca and not tls_cert):
-        raise UserError(
-            "TLS needs a certificate and its key.", hint="Give both --tls-cert and --tls-key."
-        )
-    if (next_cert is None) != (next_key is None):
-        raise UserError(
-            "A certificate for the next tiers needs its key.",
-            hint="Give both --next-cert and --next-key.",
-        )
 
 
 def _memory_bytes(text: str) -> int:

@@ -11,28 +11,22 @@ import asyncio
 import time
 
 import httptools
-import numpy as np
 
 from tierwise.serving.codec import body_bytes
-from tierwise.serving.faults import BadRequest, Overloaded, Refusal, TooLarge
-from tierwise.serving.http_application import Sink
+from tierwise.serving.faults import Overloaded, Refusal
 from tierwise.serving.http_connections import Connections
 from tierwise.serving.http_head import (
-    HeadersTooLarge,
-    HeadParser,
     HttpRequest,
     HttpResponse,
     TooSlow,
-    parse_head,
     refusal_of,
     response_head,
 )
 from tierwise.serving.lanes import Leftover
+from tierwise.serving.request_reader import RequestReader
 
-# What comes with the headers in one read is copied once, so the buffer starts small.
-_HEAD_BYTES = 4096
-# heuristic: one page-cache-friendly piece of an uploaded model.
-_SINK_BYTES = 256 * 1024
+# What is read of a client that was refused goes here.
+_DISCARD_BYTES = 4096
 # Below this, one buffer and one system call are cheaper than several writes.
 _JOIN_BYTES = 64 * 1024
 # heuristic: long enough for a client a continent away to read a refusal.
@@ -47,25 +41,15 @@ class Connection(asyncio.BufferedProtocol):
         self._all = connections
         self._limits = connections.limits
         self._loop = asyncio.get_running_loop()
-        self._head = bytearray(_HEAD_BYTES)
-        self._head_bytes = 0
-        self._body: memoryview | None = None
-        self._body_bytes = 0
-        self._pieces = bytearray()
-        self._reserved = 0
-        self._sink: Sink | None = None
-        self._scratch: memoryview | None = None
-        self._left = 0
-        self._chunked: HeadParser | None = None
-        self._request: HttpRequest | None = None
+        self._reader = RequestReader(connections, self._allow, self._tell)
         self._busy = False
-        self._close_after = False
+        self._refused = False
         self._paused = False
         self._discarding = False
         self._in_lane = False
         self._wants_lane = False
         self._transport: asyncio.Transport | None = None
-        self.deadline = time.perf_counter() + self._limits.header_timeout_s
+        self._allow(self._limits.header_timeout_s)
 
     # -- asyncio's side --------------------------------------------------------------------------
 
@@ -84,12 +68,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Give back everything that the connection holds."""
         self._all.open.discard(self)
-        if self._request is not None:
-            self._request.cancel()
-        self._drop_body()
-        if self._sink is not None:
-            self._sink.abort()
-            self._sink = None
+        if self._reader.request is not None:
+            self._reader.request.cancel()
+        self._reader.forget()
 
     def eof_received(self) -> bool:
         """The client has left; closes the transport."""
@@ -98,32 +79,21 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview | bytearray:  # noqa: ARG002
         """Where the kernel shall write next."""
         if self._discarding:
-            return bytearray(_HEAD_BYTES)
-        if self._sink is not None:
-            if self._scratch is None:
-                self._scratch = memoryview(bytearray(_SINK_BYTES))
-            return self._scratch[: self._left]
-        if self._body is not None:
-            return self._body[self._body_bytes :]
-        if self._head_bytes == len(self._head):
-            self._head.extend(bytes(len(self._head)))
-        return memoryview(self._head)[self._head_bytes :]
+            return bytearray(_DISCARD_BYTES)
+        return self._reader.buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
         """The kernel wrote ``nbytes``."""
         if self._discarding:
             return
         try:
-            if self._sink is not None:
-                assert self._scratch is not None
-                self._feed_sink(self._scratch[:nbytes])
-            elif self._body is not None:
-                self._body_bytes += nbytes
-                if self._body_bytes == len(self._body):
-                    self._dispatch()
-            else:
-                self._head_bytes += nbytes
-                self._read_head(nbytes)
+            if self._busy:
+                # A client that pipelines waits until its first request is answered.
+                if self._reader.hold(nbytes) and self._transport is not None:
+                    self._paused = True
+                    self._transport.pause_reading()
+            elif self._reader.received(nbytes):
+                self._dispatch()
         except Refusal as refusal:
             self._refuse(refusal)
         except httptools.HttpParserError as error:
@@ -139,137 +109,10 @@ class Connection(asyncio.BufferedProtocol):
         if not self._busy:
             self._next()
 
-    # -- reading ---------------------------------------------------------------------------------
-
-    def _read_head(self, new_bytes: int) -> None:
-        if self._busy:
-            if self._head_bytes >= self._limits.max_header_bytes and self._transport:
-                # A client that pipelines waits until its first request is answered.
-                self._paused = True
-                self._transport.pause_reading()
-            return
-        if self._chunked is not None:
-            self._feed_chunked(new_bytes)
-            return
-        if self._head_bytes == new_bytes:
-            self.deadline = time.perf_counter() + self._limits.header_timeout_s
-        seen = max(0, self._head_bytes - new_bytes - 3)
-        end = self._head.find(b"\r\n\r\n", seen, self._head_bytes)
-        if end < 0:
-            if self._head_bytes >= self._limits.max_header_bytes:
-                raise HeadersTooLarge(
-                    f"The headers have more than {self._limits.max_header_bytes} bytes."
-                )
-            return
-        self._start(end + 4)
-
-    def _start(self, head_bytes: int) -> None:
-        """The head is complete: decide where the body goes, and take what came with it."""
-        if head_bytes > self._limits.max_header_bytes:
-            raise HeadersTooLarge(
-                f"The headers have more than {self._limits.max_header_bytes} bytes."
-            )
-        head = parse_head(memoryview(self._head)[:head_bytes])
-        request, length = head.request, head.length
-        self._request = request
-        self._close_after = not head.keep_alive
-        self._check_length(request, length)
-        if head.expects_continue and self._transport:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        rest = bytes(memoryview(self._head)[head_bytes : self._head_bytes])
-        self._head_bytes = 0
-        grace = (length or 0) / self._limits.min_body_bytes_per_s
-        self.deadline = time.perf_counter() + self._limits.body_timeout_s + grace
-        if head.parser is not None:
-            self._start_chunked(head.parser, rest)
-        else:
-            self._start_body(length or 0, rest)
-
-    def _check_length(self, request: HttpRequest, length: int | None) -> None:
-        # Before `admit`, so that nothing has to be undone: a sink comes with its own limit.
-        self._sink = self._all.application.admit(request, length)
-        if self._sink is None and length is not None and length > self._limits.max_body_bytes:
-            raise TooLarge(
-                f"The body has {length} bytes; at most {self._limits.max_body_bytes} are accepted."
-            )
-        if self._sink is not None and length is None:
-            self._sink.abort()
-            self._sink = None
-            raise BadRequest("Send a model with Content-Length, not in chunks.")
-
-    def _start_body(self, length: int, rest: bytes) -> None:
-        mine, further = rest[:length], rest[length:]
-        self._head[: len(further)] = further
-        self._head_bytes = len(further)
-        if self._sink is not None:
-            self._left = length
-            self._feed_sink(memoryview(mine))
-            return
-        if length:
-            self._all.reserve(length)
-            self._reserved = length
-            try:
-                # Not zeroed: the kernel writes every byte before anyone reads it.
-                self._body = np.empty(length, np.uint8).data
-            except MemoryError as error:
-                raise Overloaded(f"There is no memory for {length} bytes.") from error
-            self._body[: len(mine)] = mine
-        self._body_bytes = len(mine)
-        if self._body_bytes == length:
-            self._dispatch()
-
-    def _feed_sink(self, data: memoryview) -> None:
-        assert self._sink is not None
-        self._left -= len(data)
-        self._sink.write(data)
-        if self._request is not None:
-            self._request.wire_bytes += len(data)
-        if self._left == 0:
-            self._dispatch()
-
-    def _start_chunked(self, head: HeadParser, rest: bytes) -> None:
-        pieces = bytearray()
-
-        def take(data: bytes) -> None:
-            if len(pieces) + len(data) > self._limits.max_body_bytes:
-                raise TooLarge(f"The body is longer than {self._limits.max_body_bytes} bytes.")
-            self._all.reserve(len(data))
-            self._reserved += len(data)
-            pieces.extend(data)
-
-        head.chunks = take
-        self._chunked = head
-        self._pieces = pieces
-        self._head[: len(rest)] = rest
-        self._head_bytes = len(rest)
-        if rest:
-            self._feed_chunked(len(rest))
-
-    def _feed_chunked(self, new_bytes: int) -> None:
-        head = self._chunked
-        assert head is not None
-        data = bytes(memoryview(self._head)[self._head_bytes - new_bytes : self._head_bytes])
-        self._head_bytes = 0
-        head.parser.feed_data(data)
-        if head.complete:
-            # What may follow the last chunk cannot be told from it: no pipelining after chunks.
-            self._close_after = True
-            self._body = memoryview(self._pieces)
-            self._body_bytes = len(self._pieces)
-            self._chunked = None
-            self._dispatch()
-
     # -- handing over and answering --------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        request = self._request
-        assert request is not None
-        request.received_at = time.perf_counter()
-        if self._body is not None:
-            request.body = self._body
-        request.wire_bytes += self._body_bytes
-        self._body, self._body_bytes = None, 0
-        sink, self._sink, self._scratch = self._sink, None, None
+        request, sink = self._reader.take()
         self._busy = True
         self._wants_lane = request.method == "POST" and request.path.endswith("/infer")
         self.deadline = float("inf")  # the application has its own clock
@@ -282,13 +125,12 @@ class Connection(asyncio.BufferedProtocol):
         self._all.application.handle(request, sink, respond)
 
     def _answer(self, request: HttpRequest, response: HttpResponse) -> None:
-        if self._request is not request or self._transport is None:
+        if self._reader.request is not request or self._transport is None:
             return  # the client left meanwhile
         self._busy = False
         self._write(response)
-        self._request = None
-        self._drop_body()
-        if self._close_after or self._all.draining:
+        self._reader.forget()
+        if self._closes:
             self._transport.close()
         elif self._transport.get_write_buffer_size() == 0:
             self._next()
@@ -299,10 +141,10 @@ class Connection(asyncio.BufferedProtocol):
         if transport.is_closing():
             return
         size = body_bytes(response.body)
-        head = response_head(response, close=self._close_after or self._all.draining)
-        without_body = self._request is not None and self._request.method == "HEAD"
-        grace = size / self._limits.min_body_bytes_per_s
-        self.deadline = time.perf_counter() + self._limits.write_timeout_s + grace
+        head = response_head(response, close=self._closes)
+        request = self._reader.request
+        without_body = request is not None and request.method == "HEAD"
+        self._allow(self._limits.write_timeout_s + size / self._limits.min_body_bytes_per_s)
         if without_body:
             transport.write(head)
         elif size <= _JOIN_BYTES:
@@ -314,11 +156,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def _next(self) -> None:
         """Ready for the next request; it may have arrived already."""
-        self.deadline = time.perf_counter() + self._limits.idle_timeout_s
+        self._allow(self._limits.idle_timeout_s)
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
-        if self._head_bytes:
+        if self._reader.waiting:
             # In its own turn, so that a long pipeline cannot recurse.
             self._loop.call_soon(self._reread)
         elif self._wants_lane and not self._all.draining:
@@ -347,31 +189,23 @@ class Connection(asyncio.BufferedProtocol):
         if leftover.closed:
             self._transport.abort()
             return
-        self.deadline = time.perf_counter() + self._limits.idle_timeout_s
+        self._allow(self._limits.idle_timeout_s)
         self._transport.resume_reading()
         if leftover.data:
             # A body that stalled comes back with its head, and is read here from then on.
-            self._head = bytearray(leftover.data)
-            self._head_bytes = 0
-            self.buffer_updated(len(leftover.data))
+            self.buffer_updated(self._reader.begin_with(bytes(leftover.data)))
 
     def _reread(self) -> None:
-        if not self._busy and self._head_bytes and self._request is None:
-            waiting, self._head_bytes = self._head_bytes, 0
-            self.buffer_updated(waiting)
+        if not self._busy and self._reader.waiting and self._reader.request is None:
+            self.buffer_updated(self._reader.rewind())
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer and close: what else comes on this connection cannot be understood."""
-        self._close_after = True
-        if self._sink is not None:
-            self._sink.abort()
-            self._sink = None
-        self._drop_body()
-        if self._transport is None or self._transport.is_closing():
-            return
-        self._write(self._all.application.refused(refusal))
-        self._request = None
-        self._linger()
+        self._refused = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._write(self._all.application.refused(refusal))
+            self._linger()
+        self._reader.forget()
 
     def _linger(self) -> None:
         """Close once the client had a chance to read the answer.
@@ -380,23 +214,32 @@ class Connection(asyncio.BufferedProtocol):
         """
         assert self._transport is not None
         self._discarding = True
-        self.deadline = time.perf_counter() + _LINGER_S
+        self._allow(_LINGER_S)
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:  # TLS cannot close one half
             self._transport.close()
 
-    def _drop_body(self) -> None:
-        self._all.in_flight_bytes -= self._reserved
-        self._reserved = 0
-        self._body, self._body_bytes, self._chunked = None, 0, None
+    def _allow(self, seconds: float) -> None:
+        """The client has this long for what it does now."""
+        self.deadline = time.perf_counter() + seconds
+
+    def _tell(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    @property
+    def _closes(self) -> bool:
+        """Whether the connection ends with the answer that is written next."""
+        return self._refused or self._all.draining or not self._reader.keep_alive
 
     def time_out(self) -> None:
         """Too slow: say so where a request is under way, and close."""
         if self._transport is None:
             return
+        idle = self._reader.request is None and not self._reader.waiting
         unread = self._transport.get_write_buffer_size() > 0
-        if self._discarding or unread or (self._request is None and self._head_bytes == 0):
+        if self._discarding or unread or idle:
             self._transport.abort()
         else:
             self._refuse(TooSlow("The request took too long to arrive."))
