@@ -14,9 +14,10 @@ from tierwise.recommend.footprint import (
 )
 from tierwise.recommend.outlook import Outlook
 from tierwise.recommend.parts import PartGroup, by_group
+from tierwise.recommend.phrases import under
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 from tierwise.recommend.route import route_text
-from tierwise.recommend.words import sweep_text, under
+from tierwise.recommend.words import sweep_text
 
 # A table a condition up to this many; beyond, one line a condition says more.
 _MOST_TABLES = 2

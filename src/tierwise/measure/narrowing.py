@@ -14,8 +14,19 @@ import numpy as np
 
 from tierwise.errors import TooFewSamples
 from tierwise.measure.sample import Block
-from tierwise.stats.verdict import FEWEST_BLOCKS, Standing, block_values, compare_with_best
+from tierwise.stats.futility import chance_to_decide
+from tierwise.stats.verdict import (
+    ALPHA,
+    EQUIVALENCE_ALPHA,
+    FEWEST_BLOCKS,
+    Rank,
+    Standing,
+    block_values,
+    compare_with_best,
+)
 
+# heuristic: blocks that settle a question once in five times are not worth their time.
+_WORTH = 0.2
 _SLOWER = frozenset({Standing.SLOWER, Standing.SLIGHTLY_SLOWER})
 
 
@@ -25,20 +36,24 @@ class Look:
 
     Attributes:
         finished: Ids of trials that need no further block.
-        enough: Whether every contender is slower than the best, or as fast as it.
+        enough: Whether every contender is slower than the best, or as fast as it, or not expected
+            to be told from it.
+        open: Whether there are some of the last kind.
         last: Whether no further look is planned.
     """
 
     finished: frozenset[str]
     enough: bool
+    open: bool
     last: bool
 
 
 class Narrowing:
     """Which trials of a condition need more blocks.
 
-    A contender is finished when it is shown to be slower than the best; what else is measured, at
-    the first look of its round.
+    A contender is finished when it is shown to be slower than the best, or when the blocks that are
+    left are not expected to tell it from the best (:mod:`tierwise.stats.futility`); what else is
+    measured, at the first look of its round.
     """
 
     def __init__(
@@ -63,6 +78,7 @@ class Narrowing:
         self._least = least_blocks
         self._latency_s: dict[str, list[float]] = defaultdict(list)
         self._block: dict[str, list[int]] = defaultdict(list)
+        self._given_up: set[str] = set()
         self._count = 0
 
     def add(self, block: Block) -> Look | None:
@@ -74,23 +90,47 @@ class Narrowing:
         return self._look(block.order) if self._count in self._looks else None
 
     def _look(self, measured: Iterable[str]) -> Look:
-        standings = self.standings()
-        slower = {name for name, standing in standings.items() if standing in _SLOWER}
+        ranks = self._ranks()
+        slower = {rank.name for rank in ranks if rank.standing in _SLOWER}
         others = {name for name in measured if name not in self._contenders}
-        open_ = [n for n in self._contenders if n in self._block and n not in standings]
-        undecided = [n for n, s in standings.items() if s is Standing.NOT_TOLD_APART]
+        ranked = {rank.name for rank in ranks}
+        open_ = [n for n in self._contenders if n in self._block and n not in ranked]
+        undecided = {rank.name for rank in ranks if rank.standing is Standing.NOT_TOLD_APART}
         blocks = max((len(set(self._block[n])) for n in self._contenders), default=0)
+        if blocks >= self._least:
+            self._given_up |= {rank.name for rank in ranks if self._futile(rank, len(ranks))}
+        given_up = undecided & self._given_up
         return Look(
-            finished=frozenset(slower | others),
-            enough=not undecided and len(open_) <= (not standings) and blocks >= self._least,
+            finished=frozenset(slower | others | given_up),
+            enough=undecided <= given_up and len(open_) <= (not ranks) and blocks >= self._least,
+            open=bool(given_up),
             last=self._count >= self._looks[-1],
         )
 
+    def _futile(self, rank: Rank, among: int) -> bool:
+        """Whether the blocks that are left are not worth it."""
+        left = self._looks[-1] - self._count
+        if rank.standing is not Standing.NOT_TOLD_APART or left <= 0:
+            return False
+        chance = chance_to_decide(
+            rank.ratio,
+            rank.blocks,
+            rank.blocks + left,
+            alpha=ALPHA,
+            equivalence_alpha=EQUIVALENCE_ALPHA,
+            tests=self._tests,
+            pairs=among * (among - 1) // 2,
+        )
+        return chance < _WORTH
+
     def standings(self) -> Mapping[str, Standing]:
         """Of every contender that shares enough blocks with the best; empty below two of them."""
+        return {rank.name: rank.standing for rank in self._ranks()}
+
+    def _ranks(self) -> Sequence[Rank]:
         names = [name for name in self._contenders if name in self._block]
         if len(names) < 2:
-            return {}
+            return ()
         values_s = block_values(
             {name: np.array(self._latency_s[name]) for name in names},
             {name: np.array(self._block[name]) for name in names},
@@ -99,10 +139,9 @@ class Narrowing:
         most = int(np.argmax(there.sum(axis=0)))
         shared = (there & there[:, [most]]).sum(axis=0) >= FEWEST_BLOCKS
         if shared.sum() < 2:
-            return {}
+            return ()
         kept = [name for name, enough in zip(names, shared, strict=True) if enough]
         try:
-            verdict = compare_with_best(values_s[:, shared], kept, looks=self._tests)
+            return compare_with_best(values_s[:, shared], kept, looks=self._tests).ranks
         except TooFewSamples:
-            return {}
-        return {rank.name: rank.standing for rank in verdict.ranks}
+            return ()

@@ -1,7 +1,7 @@
 """Warm up, then randomised complete blocks over all trials of a condition, until it is enough."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Generic, TypeVar
@@ -39,6 +39,7 @@ def run_blocks(
     clock: Clock | None = None,
     pool: Executor | None = None,
     narrowing: Narrowing | None = None,
+    warm: Collection[str] = (),
     progress: Progress = SILENT,
 ) -> MeasureOutcome:
     """Measure all ``trials`` of one condition, interleaved, and say why it stopped.
@@ -65,6 +66,8 @@ def run_blocks(
         pool: Sends under Poisson arrivals; by default as many threads as a burst has requests.
         narrowing: Which trials need no more blocks; says when it is enough instead of
             ``plan.min_blocks``, ``plan.max_blocks`` and the width of intervals.
+        warm: Ids of trials that were measured a moment ago, and need no more than to be reached
+            again.
         progress: Told of every block.
 
     Raises:
@@ -96,6 +99,7 @@ def run_blocks(
             done=done,
             watch=watch or MachineWatch(),
             narrowing=narrowing,
+            warm=warm,
         )
         with progress.task("blocks", plan.max_blocks) as task:
             task.advance(len(done))
@@ -135,8 +139,9 @@ class _Run(Generic[T]):
         done: Sequence[Block],
         watch: Callable[[], MachineState],
         narrowing: Narrowing | None,
+        warm: Collection[str],
     ) -> None:
-        self.narrowing = narrowing
+        self.narrowing, self.warm = narrowing, warm
         self.finished: set[str] = set()
         self.look: Look | None = None
         self.visitor, self.plan, self.n_inputs, self.watch = visitor, visitor.plan, n_inputs, watch
@@ -211,7 +216,7 @@ class _Run(Generic[T]):
 
     def _enough_narrowed(self) -> StopReason | None:
         if self.look is not None and self.look.enough:
-            return StopReason.TOLD_APART
+            return StopReason.NOT_WORTH_IT if self.look.open else StopReason.TOLD_APART
         if self.look is not None and self.look.last:
             return StopReason.MOST_BLOCKS
         return None if self.live else StopReason.NO_TRIAL_LEFT
@@ -231,6 +236,7 @@ class _Run(Generic[T]):
             n_inputs=self.n_inputs,
             now_s=self.visitor.clock.now_s,
             most_s=budget_s * _WARM_UP_SHARE_OF_BUDGET,
+            warm=self.warm,
         )
 
     def _visit(self, name: str, block: int, input_index: int) -> Visit:

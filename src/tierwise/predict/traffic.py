@@ -83,6 +83,11 @@ def traffic_of(
     return Traffic(routes, hops, crossings, wire_bytes, known)
 
 
+def crossed_links(strategy: Strategy, topology: Topology) -> frozenset[str]:
+    """Names of the links that a request of ``strategy`` crosses."""
+    return frozenset(link for _, crossed in _hops(strategy, topology) for link in crossed)
+
+
 def _cargo(strategy: Strategy, place: int) -> _Cargo:
     encodings = strategy.encodings[place] if place < len(strategy.encodings) else ()
     return strategy.variant, strategy.cuts, place, encodings

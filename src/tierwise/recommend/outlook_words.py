@@ -4,8 +4,8 @@ import numpy as np
 
 from tierwise.predict.crossovers import Crossover
 from tierwise.predict.latency import COVERAGE
+from tierwise.recommend.phrases import under
 from tierwise.recommend.recommendation import ConditionVerdict
-from tierwise.recommend.words import under
 from tierwise.units import format_bandwidth, format_duration
 
 

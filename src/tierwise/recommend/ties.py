@@ -118,6 +118,19 @@ def fastest_and_rivals(
     return best, {**every, **rivals}
 
 
+def compare_with(
+    first: TrialResult, others: Sequence[TrialResult], looks: int
+) -> Mapping[str, BlockComparison]:
+    """How ``others`` stand to ``first``, corrected for all pairs; without what shares too little.
+
+    Args:
+        first: What they are compared with.
+        others: All that it was compared with while they were measured.
+        looks: How often it was looked at them.
+    """
+    return _ranked([first, *others], looks, first.strategy.id)[1]
+
+
 def _ranked(
     trials: Sequence[TrialResult], looks: int, best: str | None = None
 ) -> tuple[str, Mapping[str, BlockComparison]]:

@@ -9,9 +9,10 @@ from tierwise.recommend.assess import assess, unsupported
 from tierwise.recommend.latency import samples_needed
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 from tierwise.recommend.requirement import Requirement
+from tierwise.recommend.shortfall import needed_changes
 from tierwise.recommend.sweep import find_switches
 from tierwise.recommend.ties import BlockComparison, compare_all, fastest_and_rivals
-from tierwise.recommend.words import condition_text, needed_changes, whole_text
+from tierwise.recommend.words import condition_text, whole_text
 from tierwise.stats.equivalence import MARGIN
 from tierwise.stats.verdict import Standing
 from tierwise.store.results import Chosen, StudyResults, TrialState

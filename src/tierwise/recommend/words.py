@@ -1,31 +1,26 @@
 """A recommendation in sentences that an engineer would sign."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
-from tierwise.caveats import ResultWarning
+from tierwise.recommend.cautions import cautions
+from tierwise.recommend.phrases import listed, under
 from tierwise.recommend.recommendation import (
     Assessment,
     ConditionVerdict,
-    Limit,
-    Miss,
     Recommendation,
     Switch,
 )
 from tierwise.recommend.requirement import Requirement
+from tierwise.recommend.shortfall import needed_changes
 from tierwise.stats.equivalence import MARGIN
-from tierwise.stats.percentile import percentile_bound
-from tierwise.stats.percentile import samples_needed as percentile_samples_needed
 from tierwise.stats.verdict import FEWEST_BLOCKS, Standing
 from tierwise.stats.wilcoxon import wilcoxon
-from tierwise.store.results import StudyResults, TrialState
-from tierwise.tiers.topology import NetworkCondition
+from tierwise.store.results import StudyResults
 from tierwise.units import format_bandwidth, format_duration
 
 _TEST = "signed ranks by block, Holm"
-# A sentence lists at most this many strategies; the table has them all.
-_MOST_LISTED = 3
 
 
 def whole_text(recommendation: Recommendation) -> str:
@@ -80,15 +75,9 @@ def condition_text(recommendation: Recommendation, verdict: ConditionVerdict) ->
         _compared_with(verdict, choice),
         _ties(verdict, choice),
         _what_was_measured(recommendation.results, verdict),
-        *_cautions(recommendation, verdict, choice),
+        *cautions(recommendation, verdict, choice),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
-
-
-def under(condition: NetworkCondition) -> str:
-    """``"at mobile-edge 200 Mbit/s, rtt 5 ms; edge-cloud 10 Mbit/s"``, or ``""`` without links."""
-    shapes = "; ".join(f"{name} {shape}" for name, shape in condition.shapes.items())
-    return f"at {shapes}" if shapes else ""
 
 
 def _what_and_how_fast(requirement: Requirement, choice: Assessment, where: str) -> str:
@@ -169,7 +158,10 @@ def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
     rivals = [a for a in verdict.strategies if a.meets and not a.unsuited and a.measured]
     rivals = [a for a in rivals if a.id != choice.id]
     if not rivals:
-        return "No other strategy meets the requirement."
+        measured = (
+            " that was measured" if any(_only_predicted(a) for a in verdict.strategies) else ""
+        )
+        return f"No other strategy{measured} meets the requirement."
     if verdict.tied:
         text = _tied_text(verdict, choice)
         if choice.id != verdict.fastest:
@@ -178,7 +170,7 @@ def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
     comparison = rivals[0].against_best
     if comparison is None:
         return (
-            f"There are too few blocks to tell it from {_listed([a.id for a in rivals])}:"
+            f"There are too few blocks to tell it from {listed([a.id for a in rivals])}:"
             f" {FEWEST_BLOCKS} are needed."
         )
     little = ", too little to matter" if comparison.standing is Standing.SLIGHTLY_SLOWER else ""
@@ -198,11 +190,11 @@ def _tied_text(verdict: ConditionVerdict, choice: Assessment) -> str:
     sentences = []
     if equal:
         verb = "is" if len(equal) == 1 else "are"
-        sentences.append(f"{_listed(equal)} {verb} as fast as {fastest.id}, within {MARGIN:.0%}")
+        sentences.append(f"{listed(equal)} {verb} as fast as {fastest.id}, within {MARGIN:.0%}")
     if open_:
         blocks = max(compared[id_].blocks for id_ in open_ if id_ in compared)
         sentences.append(
-            f"{_listed(open_)} cannot be told apart from {fastest.id} in {blocks} blocks ({_TEST})"
+            f"{listed(open_)} cannot be told apart from {fastest.id} in {blocks} blocks ({_TEST})"
         )
     return "; ".join(sentences)
 
@@ -210,13 +202,17 @@ def _tied_text(verdict: ConditionVerdict, choice: Assessment) -> str:
 def _what_was_measured(results: StudyResults, verdict: ConditionVerdict) -> str:
     """Where only some strategies were measured: how many, and what the rest is."""
     measured = sum(a.measured for a in verdict.strategies)
-    predicted = [a for a in verdict.strategies if a.latency is not None and not a.measured]
+    predicted = [a for a in verdict.strategies if _only_predicted(a)]
     if not predicted or not results.rounds.get(verdict.condition):
         return ""
     return (
         f"{measured} strategies were measured here; the other {len(predicted)} are predicted (~)"
         " and are not recommended."
     )
+
+
+def _only_predicted(assessment: Assessment) -> bool:
+    return assessment.latency is not None and not assessment.measured
 
 
 def _why_simpler(verdict: ConditionVerdict, choice: Assessment) -> str:
@@ -233,60 +229,6 @@ def _p(p: float) -> str:
     return "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _cautions(
-    recommendation: Recommendation, verdict: ConditionVerdict, choice: Assessment
-) -> Iterable[str]:
-    faster = [
-        a
-        for a in verdict.strategies
-        if a.trial.state is TrialState.PREDICTED
-        and a.latency is not None
-        and choice.latency is not None
-        and a.latency.low_s < choice.latency.p50_s
-        and a.meets is not False
-    ]
-    if faster:
-        yield (
-            f"Predicted but not measured, {_listed([a.id for a in faster])} could be faster:"
-            " measure before relying on it."
-        )
-    slow = [a for a in verdict.strategies if a.unsuited]
-    if slow:
-        yield f"{_listed([a.id for a in slow])} left out: INT8 is no faster than float there."
-    narrow = _narrowly(recommendation.requirement, choice)
-    if narrow:
-        yield narrow
-    strategy = choice.trial.strategy
-    subjects = {strategy.id, strategy.variant, *strategy.tiers, *choice.trial.wire_bytes, ""}
-    about = [w for w in recommendation.warnings if w.subject in subjects]
-    if about:
-        shown = "; ".join(_briefly(warning) for warning in about[:2])
-        more = f"; and {len(about) - 2} more" if len(about) > 2 else ""
-        yield f"Beware: {shown}{more}."
-
-
-def _briefly(warning: ResultWarning) -> str:
-    about = f" ({warning.subject})" if warning.subject else ""
-    return f"{warning.kind.value}{about}: {warning.evidence.removesuffix('.')}"
-
-
-def _narrowly(requirement: Requirement, choice: Assessment) -> str:
-    """Where the samples keep the limit but do not prove that the truth does."""
-    limit_s, percentile = requirement.latency_s, requirement.percentile
-    if limit_s is None or percentile is None or percentile <= 0:
-        return ""
-    samples = choice.trial.latency_s
-    if len(samples) < percentile_samples_needed(percentile / 100):
-        return ""
-    bound = percentile_bound(samples, percentile / 100)
-    if bound.upper <= limit_s:
-        return ""
-    return (
-        f"It keeps the limit narrowly: the true p{percentile:g} may be up to"
-        f" {format_duration(bound.upper)} ({bound.confidence:.0%} confidence)."
-    )
-
-
 def _nothing_meets(
     recommendation: Recommendation, verdict: ConditionVerdict, where: str
 ) -> Iterable[str]:
@@ -297,49 +239,3 @@ def _nothing_meets(
         return
     yield f"No strategy meets the requirement ({requirement}){place}."
     yield from needed_changes(requirement, verdict)
-
-
-def needed_changes(requirement: Requirement, verdict: ConditionVerdict) -> tuple[str, ...]:
-    """What would have to give: for each limit, the strategy that misses only it, by the least."""
-    candidates = [a for a in verdict.strategies if a.measured and not a.unsuited]
-    sentences = []
-    for limit in Limit:
-        alone = [a for a in candidates if [m.limit for m in a.misses] == [limit]]
-        known = [a for a in alone if a.misses[0].value is not None]
-        if known:
-            nearest = min(known, key=lambda a: a.misses[0].excess)
-            sentences.append(_must_give(requirement, nearest, nearest.misses[0]))
-    unknown = [a for a in candidates if a.misses and a.meets is None]
-    if unknown:
-        sentences.append(f"{unknown[0].id} might meet it, but {unknown[0].misses[0].why}.")
-    if not sentences and candidates:
-        closest = min(candidates, key=lambda a: sum(m.excess for m in a.misses))
-        missed = " and ".join(
-            f"{m.limit.value} {m.figure(m.value)} of {m.figure(m.allowed)}"
-            if m.value is not None
-            else f"{m.limit.value}: {m.why}"
-            for m in closest.misses
-        )
-        sentences.append(f"The closest, {closest.id}, misses it in more than one way: {missed}.")
-    return tuple(sentences)
-
-
-def _must_give(requirement: Requirement, nearest: Assessment, miss: Miss) -> str:
-    assert miss.value is not None
-    needs, allowed = miss.figure(miss.value), miss.figure(miss.allowed)
-    if miss.limit is Limit.LATENCY:
-        return (
-            f"With p{requirement.percentile:g} at {needs} instead of {allowed}, {nearest.id} would."
-        )
-    if miss.limit is Limit.LOSS:
-        return f"With a loss of {needs} instead of {allowed}, {nearest.id} would."
-    return f"With {needs} of memory on a tier instead of {allowed}, {nearest.id} would."
-
-
-def _listed(names: Sequence[str]) -> str:
-    """``"a, b and c"``, cut after a few."""
-    if len(names) > _MOST_LISTED:
-        return f"{', '.join(names[:_MOST_LISTED])} and {len(names) - _MOST_LISTED} more"
-    if len(names) > 1:
-        return f"{', '.join(names[:-1])} and {names[-1]}"
-    return names[0]

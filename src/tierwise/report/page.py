@@ -12,7 +12,8 @@ from tierwise.recommend.footprint import energy_of, memory_text, wire_text
 from tierwise.recommend.parts import PartGroup, by_group
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 from tierwise.recommend.route import Stop, route
-from tierwise.recommend.words import interval, needed_changes, sweep_text, switch_text
+from tierwise.recommend.shortfall import needed_changes
+from tierwise.recommend.words import interval, sweep_text, switch_text
 from tierwise.report.figures.all import figures
 from tierwise.report.figures.figure import Figure
 from tierwise.report.palette import CONFIG, DARK, LIGHT, as_css, as_script

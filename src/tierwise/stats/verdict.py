@@ -36,11 +36,11 @@ from tierwise.stats.wilcoxon import signed_rank_tail
 ALPHA = 0.01
 # Two strategies can differ at 1% from 8 blocks on (2 / 2**8 = 0.008), more strategies from more on.
 FEWEST_BLOCKS = 8
-_EQUIVALENCE_ALPHA = 0.05
+EQUIVALENCE_ALPHA = 0.05
 # A run of blocks, however correlated, counts as at least as many as an interval of the ratio
 # needs (5): a difference that only drifts in size is still one. Student's t with 4 degrees of
 # freedom asks for so large a one that identical strategies with a long memory raise no alarms.
-_FEWEST_WORTH = fewest_for_median(1 - 2 * _EQUIVALENCE_ALPHA)
+_FEWEST_WORTH = fewest_for_median(1 - 2 * EQUIVALENCE_ALPHA)
 # From here on the normal approximation errs upward where it matters, far in the tail.
 _LARGEST_EXACT_N = 100
 
@@ -284,12 +284,12 @@ def _rank(
         both[:, 0],
         both[:, 1],
         margin=margin,
-        alpha=_EQUIVALENCE_ALPHA,
+        alpha=EQUIVALENCE_ALPHA,
         effective_n=worth,
     )
     holds = near.holds
     if holds and looks > 1:
-        strict = _EQUIVALENCE_ALPHA / looks
+        strict = EQUIVALENCE_ALPHA / looks
         holds = (
             worth >= fewest_for_median(1 - 2 * strict)
             and equivalence(

@@ -11,9 +11,10 @@ from tierwise.predict.fit import fit_latency_model
 from tierwise.recommend.requirement import Requirement
 from tierwise.stats.equivalence import MARGIN
 from tierwise.store.results import Chosen, StudyResults, TrialState
+from tierwise.study.settled import settled_elsewhere
 from tierwise.tiers.topology import NetworkCondition
 
-# heuristic: one strategy in twelve under each condition, and one at least, tells over a study
+# heuristic: one strategy in twelve over the study, and one at least under each condition, tells
 # whether predictions hold where nothing was going to be measured.
 _CHECKED_SHARE = 1 / 12
 # heuristic: where a strategy is so far behind, it does not matter by how much; one that sends
@@ -66,7 +67,9 @@ def choose_first(
 
     A contender is whose predicted interval begins below the least upper end of all, and 3% above
     it: what is equivalent may be preferred for being simpler. So are strategies of which nothing
-    can be predicted.
+    can be predicted. Contenders that another condition settled are left out
+    (:mod:`tierwise.study.settled`). A baseline is the model as it is where it could be the fastest,
+    by the same rule.
 
     Args:
         results: With the profile, and what was measured under other conditions.
@@ -76,24 +79,29 @@ def choose_first(
     """
     low_s, median_s, high_s = _predicted(results, condition)
     eligible = [s for s in candidates.strategies if s.id in candidates.eligible]
-    reach_s = min((high_s[s.id] for s in eligible if s.id in high_s), default=np.inf)
-    chosen: dict[str, Chosen] = {}
-    for strategy in candidates.strategies:
-        known = strategy.id in low_s
-        near = not known or low_s[strategy.id] <= reach_s * (1 + MARGIN)
-        if strategy.id in candidates.eligible and near:
-            chosen[strategy.id] = Chosen.CONTENDER
-        elif strategy.operator is Operator.I:
-            chosen[strategy.id] = Chosen.BASELINE
-    rest = [s.id for s in candidates.strategies if s.id not in chosen]
+    plain = [s for s in candidates.strategies if s.operator is Operator.I]
+    contenders = _could_be_best(eligible, low_s, high_s)
+    settled = settled_elsewhere(results, condition, contenders)
+    chosen = dict.fromkeys(_could_be_best(plain, low_s, high_s), Chosen.BASELINE)
+    chosen |= {id_: Chosen.CONTENDER for id_ in contenders if id_ not in settled}
+    rest = [s.id for s in candidates.strategies if s.id not in chosen and s.id not in settled]
     best_s = min((median_s[s.id] for s in eligible if s.id in median_s), default=np.inf)
     plausible = [id_ for id_ in rest if median_s.get(id_, 0.0) <= _CHECKED_WITHIN * best_s]
-    count = max(1, round(_CHECKED_SHARE * len(candidates.strategies)))
+    share = _CHECKED_SHARE / len(results.conditions)
+    count = max(1, round(share * len(candidates.strategies)))
     draw = np.random.default_rng([seed, zlib.crc32(condition.id.encode())])
     pool = plausible or rest
     for place in draw.permutation(len(pool))[:count].tolist():
         chosen[pool[place]] = Chosen.CHECK
     return chosen
+
+
+def _could_be_best(
+    strategies: Sequence[Strategy], low_s: Mapping[str, float], high_s: Mapping[str, float]
+) -> list[str]:
+    """Ids of those whose interval begins below the least upper end of all, or within 3% of it."""
+    reach_s = min((high_s[s.id] for s in strategies if s.id in high_s), default=np.inf)
+    return [s.id for s in strategies if low_s.get(s.id, 0.0) <= reach_s * (1 + MARGIN)]
 
 
 def choose_more(
@@ -137,6 +145,8 @@ def choose_more(
     if not meeting and asked.latency_s is not None:
         reach_s = min(reach_s, asked.latency_s)
     new = [id_ for id_ in left if id_ not in low_s or low_s[id_] <= reach_s * (1 + MARGIN)]
+    settled = settled_elsewhere(results, condition, {*new, *open_})
+    new = [id_ for id_ in new if id_ not in settled]
     return dict.fromkeys([*new, *open_] if new else [], Chosen.CONTENDER)
 
 

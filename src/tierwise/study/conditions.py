@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tierwise.caveats import ResultWarning
 from tierwise.errors import TierFault
@@ -31,12 +31,14 @@ class Measuring:
         store: Where it goes.
         deployment: Has all strategies loaded.
         progress: Told of everything.
+        warmed: Ids of the strategies that were measured since their tiers were started.
     """
 
     job: MeasureJob
     store: StudyStore
     deployment: Deployment
     progress: Progress = SILENT
+    warmed: set[str] = field(default_factory=set)
 
     def shape(self, condition: NetworkCondition) -> None:
         """Shape the links, after probing what they and the tiers achieve."""
@@ -117,7 +119,7 @@ class Measuring:
             self.progress.say(f"A request failed and is sent again: {fault.message}")
             return self.deployment.revive()
 
-        return run_blocks(
+        outcome = run_blocks(
             strategies,
             send,
             plan,
@@ -128,8 +130,11 @@ class Measuring:
             recover=recover,
             watch=MachineWatch(kept_awake=self.deployment.running.kept_awake),
             narrowing=narrowing,
+            warm=frozenset(self.warmed),
             progress=self.progress,
         )
+        self.warmed.update(strategy.id for strategy in strategies)
+        return outcome
 
     def _add_caveats(self, caveats: Sequence[ResultWarning]) -> None:
         self.store.set_warnings((), caveats)

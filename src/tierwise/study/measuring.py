@@ -72,8 +72,9 @@ def measure_study(job: MeasureJob, store: StudyStore, progress: Progress = SILEN
             measure_chosen(Measuring(job, store, deployment, progress), tuple(measured), left)
         else:
             measure_starts(deployment, measured, job.data, store, progress)
+            measuring = Measuring(job, store, deployment, progress)
             for number in left:
-                Measuring(job, store, deployment, progress).condition(number, measured)
+                measuring.condition(number, measured)
                 store.set_facts({measured_key(number): measured_aim(job.study)})
 
 

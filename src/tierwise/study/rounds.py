@@ -26,6 +26,7 @@ from tierwise.study.choosing import (
 from tierwise.study.conditions import Measuring
 from tierwise.study.estimate import PROFILE_REQUESTS
 from tierwise.study.file import StudyFile
+from tierwise.study.sections.measuring import MeasureSpec
 from tierwise.study.segment_costs import measure_segment_costs
 from tierwise.study.starting import measure_starts
 from tierwise.tiers.topology import NetworkCondition
@@ -37,6 +38,14 @@ _LOOKS = (5, 2, 1)
 _FEWEST_TO_CHOOSE_FROM = 5
 # heuristic: what tells a strategy that is 20% slower from the best is enough to leave it out.
 _PROFILE_WARM_UP = 3
+_REASONS = {
+    Chosen.CONTENDER: "{} that could be the best",
+    Chosen.BASELINE: "{} without any operator to compare with",
+    Chosen.CHECK: "{} to check the prediction",
+}
+# heuristic: beyond so many conditions, what one leaves open the others say as well, and each goes
+# on half as long.
+_SWEEP, _MOST_ALONE, _MOST_IN_A_SWEEP = 4, 8, 4
 _PROFILE_BLOCKS = PROFILE_REQUESTS - _PROFILE_WARM_UP
 
 
@@ -55,6 +64,14 @@ def measure_chosen(measuring: Measuring, strategies: Sequence[Strategy], left: l
         _Condition(measuring, strategies, number).measure()
         keep_predictions(store)
         store.set_facts({measured_key(number): measured_aim(measuring.job.study)})
+
+
+def in_sweep(spec: MeasureSpec, conditions: int) -> MeasureSpec:
+    """``spec`` with the most samples of one condition, where it leaves that open."""
+    if spec.max_samples is not None:
+        return spec
+    times = _MOST_IN_A_SWEEP if conditions > _SWEEP else _MOST_ALONE
+    return spec.model_copy(update={"max_samples": times * spec.samples})
 
 
 def measured_key(number: int) -> str:
@@ -116,6 +133,7 @@ class _Condition:
     def __init__(self, measuring: Measuring, strategies: Sequence[Strategy], number: int) -> None:
         self.measuring, self.store = measuring, measuring.store
         self.study: StudyFile = measuring.job.study
+        self.spec = in_sweep(self.study.measure, len(measuring.job.conditions))
         self.strategies = tuple(strategies)
         self.number = number
         self.condition: NetworkCondition = measuring.job.conditions[number]
@@ -163,9 +181,9 @@ class _Condition:
         return Round(first, self._looks(first, need, place), self._tests(), chosen)
 
     def _looks(self, first: int, need: int, place: int) -> tuple[int, ...]:
-        spec = self.study.measure
+        spec = self.spec
         least = self._least_blocks()
-        most = max(spec.max_samples or 8 * spec.samples, least)
+        most = max(spec.max_samples or spec.samples, least)
         blocks = [need, *(spec.samples * 2**i for i in range(1, _LOOKS[0] - 1))]
         wanted = {first + n for n in blocks[: _LOOKS[place]] if need <= n <= max(most, need)}
         if place == 0 and need < least:
@@ -231,8 +249,9 @@ class _Condition:
 
     def _announce(self, one: Round, *, again: bool) -> None:
         counts = Counter(one.chosen.values())
-        what = ", ".join(f"{count} {why.value}" for why, count in counts.items())
+        reasons = (Chosen.CONTENDER, Chosen.BASELINE, Chosen.CHECK)
+        what = ", ".join(_REASONS[why].format(counts[why]) for why in reasons if counts[why])
         self.measuring.progress.say(
             f"{self.condition.id or 'one tier'}: {'also ' if again else ''}"
-            f"{len(one.chosen)} of {len(self.strategies)} strategies are measured ({what})."
+            f"{len(one.chosen)} of {len(self.strategies)} strategies are measured: {what}."
         )

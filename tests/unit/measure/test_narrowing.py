@@ -46,10 +46,32 @@ def test_a_slower_contender_is_left_out_and_the_baseline_after_the_first_look():
 
 
 def test_what_stays_open_is_measured_up_to_the_last_look_and_said():
-    machine = Machine({"a": 0.100, "b": 0.103}, noise=0.3)
+    machine = Machine({"a": 0.100, "b": 0.103}, noise=0.05)
     outcome = machine.measure(Narrowing(["a", "b"], (20, 40), tests=8))
     assert outcome.reason is StopReason.MOST_BLOCKS
     assert outcome.blocks == 40
+
+
+def test_what_more_blocks_could_hardly_settle_is_left_open_early_and_said():
+    machine = Machine({"a": 0.100, "b": 0.101, "slow": 0.9}, noise=0.3)
+    outcome = machine.measure(Narrowing(["a", "b", "slow"], (20, 40, 80), tests=8))
+    assert outcome.reason is StopReason.NOT_WORTH_IT
+    assert outcome.blocks == 20
+    # The samples that the required percentile needs are there in any case.
+    machine = Machine({"a": 0.100, "b": 0.101}, noise=0.3)
+    least = Narrowing(["a", "b"], (20, 40, 80), tests=8, least_blocks=30)
+    assert machine.measure(least).blocks == 40
+
+
+def test_what_was_measured_a_moment_ago_is_warm():
+    machine = Machine({"a": 0.1, "b": 0.2})
+    sent = []
+    run_blocks(
+        ["a", "b"], lambda trial, _: sent.append(trial) or machine.send(trial, _), PLAN,
+        machine.blocks.append, n_inputs=5, watch=MachineState, clock=machine.clock, warm={"b"},
+    )  # fmt: skip
+    assert sent.count("b") == PLAN.min_blocks + 2
+    assert sent.count("a") >= PLAN.min_blocks + PLAN.min_warmup_blocks
 
 
 def test_a_single_contender_has_nothing_to_be_told_apart_from():

@@ -16,8 +16,8 @@ class MeasureSpec(Section):
     strategies: Literal["chosen", "all"] = Field(
         default="chosen",
         description="`chosen`: under each network condition those that could be the best as far "
-        "as is predicted, the model as it is on every tier, and a few drawn to check the "
-        "prediction; the others are reported as predicted. `all`: every one. "
+        "as is predicted, the model as it is where it could be the fastest, and a few drawn to "
+        "check the prediction; the others are reported as predicted. `all`: every one. "
         "`measure: all` is short for it.",
     )
     samples: int = Field(
@@ -32,8 +32,9 @@ class MeasureSpec(Section):
         ge=1,
         le=100_000,
         description="Go on beyond `samples`, up to this many. `chosen`: until the best is told "
-        "apart from all others or shown to be as fast (left out: 8 times `samples`). `all`: "
-        "until `precision` is reached (left out: do not go on).",
+        "apart from all others or shown to be as fast, or more are not expected to tell (left "
+        "out: 8 times `samples`; 4 times with more than 4 network conditions). `all`: until "
+        " `precision` is reached (left out: do not go on).",
     )
     precision: float = Field(
         default=0.02,
