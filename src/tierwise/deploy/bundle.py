@@ -67,7 +67,7 @@ def choose(recommendation: Recommendation, strategy_id: str | None) -> Assessmen
 
     Raises:
         RequirementNotMet: Nothing is recommended and no strategy was named.
-        UserError: There is no measured strategy of that name.
+        UserError: There is no strategy of that name, or it was not measured.
     """
     verdict = recommendation.verdicts[0]
     if strategy_id is None:
@@ -85,13 +85,19 @@ def choose(recommendation: Recommendation, strategy_id: str | None) -> Assessmen
                 " one all the same.",
             )
         return verdict.choice
-    measured = [a for a in verdict.strategies if a.measured]
-    for assessment in measured:
-        if assessment.id == strategy_id:
-            return assessment
+    # Under the first condition that it was measured under.
+    measured = {
+        a.id: a for v in reversed(recommendation.verdicts) for a in v.strategies if a.measured
+    }
+    if strategy_id in measured:
+        return measured[strategy_id]
+    known = any(a.id == strategy_id for v in recommendation.verdicts for a in v.strategies)
     raise UserError(
-        f"{strategy_id!r} was not measured in this study.",
-        hint=f"These were: {', '.join(a.id for a in measured)}.",
+        f"{strategy_id!r} was predicted, not measured: nothing shows that it does what is said."
+        if known
+        else f"There is no strategy {strategy_id!r} in this study.",
+        hint=f"{'Measure it with `measure: all` in the study file, or take' if known else 'Take'}"
+        f" one that was measured: {', '.join(measured)}.",
         strategy=strategy_id,
     )
 

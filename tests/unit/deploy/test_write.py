@@ -14,6 +14,7 @@ from tierwise.recommend.requirement import Requirement
 from tierwise.recommend.verdict import recommend
 from tierwise.serving.stage import StageSpec
 from tierwise.store.artefacts import Artefacts
+from tierwise.store.results import TrialState
 from tierwise.testing.results import made_up_results
 
 
@@ -107,8 +108,19 @@ def test_what_cannot_be_deployed_is_refused(deployable, split_strategy, tmp_path
     answer = recommend(results)
     with pytest.raises(UserError, match="no deployment to 'nomad'"):
         write_deployment(answer, artefacts, tmp_path / "d", to="nomad")
-    with pytest.raises(UserError, match=r"'edge/QE' was not measured.*edge/I"):
+    with pytest.raises(UserError, match=r"no strategy 'edge/QE' in this study.*edge/I"):
         write_deployment(answer, artefacts, tmp_path / "d", strategy_id="edge/QE")
+    guessed = replace(
+        results,
+        trials=tuple(
+            replace(t, state=TrialState.PREDICTED, latency_s=t.latency_s[:0], parts_s={},
+                    predicted_s=(1e-3, 2e-3, 3e-3))
+            if t.strategy.id == split_strategy else t
+            for t in results.trials
+        ),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"was predicted, not measured.*edge/I"):
+        write_deployment(recommend(guessed), artefacts, tmp_path / "d", strategy_id=split_strategy)
     with pytest.raises(UserError, match=r"Where will the tier 'cloud' be.*--url cloud=http"):
         write_deployment(answer, artefacts, tmp_path / "d", to="files", strategy_id=split_strategy)
     with pytest.raises(UserError, match="does not use the tier 'moon'"):
