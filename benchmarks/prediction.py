@@ -64,7 +64,7 @@ def large_study(folder: Path) -> tuple[Path, int]:
         "tiers": {name: {"cpus": cpus} for name, cpus in
                   (("mobile", 0.25), ("edge", 0.5), ("cloud", 1.0))},
         "links": {name: {"bandwidth": rates, "rtt": rtt} for name, rates, rtt in links},
-        "operators": {"choose": OPERATORS},
+        "operators": OPERATORS,
         "quality": {"calibration": 8, "evaluation": 8},
     }  # fmt: skip
     path.write_text(yaml.safe_dump(study, sort_keys=False), "utf-8")
