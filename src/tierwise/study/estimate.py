@@ -16,6 +16,8 @@ from tierwise.tiers.topology import NetworkCondition, Topology
 _MACS_PER_S = 10e9
 # Of each strategy in the profile: blocks and warm-up.
 PROFILE_REQUESTS = 13
+# heuristic: conditions of a sweep in which nothing is settled yet.
+_ALONE = 4
 
 
 def estimate_s(
@@ -38,14 +40,15 @@ def estimate_s(
     ]
     profiling_s = 0.0
     if study.measure.strategies == "chosen":
-        # heuristic: of what is predicted a third is near enough to be measured, and two of it
-        # have to be measured four times as long to be told apart.
+        # heuristic: of what is predicted a quarter is near enough to be measured, and two of it have
+        # to be measured four times as long to be told apart; in a sweep others have settled that.
         profiling_s = PROFILE_REQUESTS * sum(
             predict_whole_s(placement.tiers[-1], topology, unlimited(topology), workload)
             for placement in grid
         )
         by_condition = [
-            times_s[: max(5, len(times_s) // 3)] + 3 * times_s[:2] for times_s in by_condition
+            times_s[: max(4, len(times_s) // 4)] + (3 * times_s[:2] if number < _ALONE else [])
+            for number, times_s in enumerate(by_condition)
         ]
     sending_s = sum(sum(times_s) for times_s in by_condition)
     variants = {placement.operator.variant for placement in grid}
