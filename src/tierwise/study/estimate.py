@@ -40,8 +40,8 @@ def estimate_s(
     ]
     profiling_s = 0.0
     if study.measure.strategies == "chosen":
-        # heuristic: of what is predicted a quarter is near enough to be measured, and two of it have
-        # to be measured four times as long to be told apart; in a sweep others have settled that.
+        # heuristic: of what is predicted a quarter is near enough to be measured, and two of it
+        # have to be measured four times as long to be told apart, until others have settled that.
         profiling_s = PROFILE_REQUESTS * sum(
             predict_whole_s(placement.tiers[-1], topology, unlimited(topology), workload)
             for placement in grid
