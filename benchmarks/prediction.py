@@ -91,6 +91,7 @@ class Found:
     errors: list[float] = field(default_factory=list)
     inside: list[bool] = field(default_factory=list)
     behind: list[float] = field(default_factory=list)
+    silent: int = 0
 
     def line(self, name: str) -> tuple[float, float]:
         sizes = np.abs(self.errors)
@@ -99,6 +100,8 @@ class Found:
             f"{name:>24} {len(sizes):>5} {median:>8.1%} {high:>8.1%} {sizes.max():>8.1%}"
             f" {np.mean(self.inside):>12.0%}"
         )
+        if self.silent:
+            print(f"{'':>24} {self.silent} more are not predicted: nothing measured says enough")
         return median, high
 
 
@@ -124,6 +127,7 @@ class Truth:
             for row in rows:
                 true_s = self.median_s.get((model.strategies[row], condition))
                 if true_s is None or np.isnan(there.median_s[row, column]):
+                    found.silent += true_s is not None
                     continue
                 found.errors.append(there.median_s[row, column] / true_s - 1)
                 low_s, high_s = there.low_s[row, column], there.high_s[row, column]
