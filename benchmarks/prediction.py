@@ -47,13 +47,15 @@ def demo_study(folder: Path) -> tuple[Path, int]:
         study["links"][link]["bandwidth"] = rates
     study["operators"] = OPERATORS
     study.pop("require")
+    # Beside the subject's own file, which is compared with what it should be.
+    path = path.with_name("measured.yaml")
     path.write_text(yaml.safe_dump(study, sort_keys=False), "utf-8")
     return path, 20
 
 
 def large_study(folder: Path) -> tuple[Path, int]:
     """No memory limits: every tier holds all strategies at once."""
-    path = folder / "subject" / "study.yaml"
+    path = folder / "subject" / "measured.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     model = path.with_name("wide-resnet101-2.onnx")
     if not model.exists():
