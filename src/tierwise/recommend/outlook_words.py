@@ -4,26 +4,31 @@ import numpy as np
 
 from tierwise.predict.crossovers import Crossover
 from tierwise.predict.latency import COVERAGE
-from tierwise.recommend.phrases import under
+from tierwise.recommend.phrases import listed, under
 from tierwise.recommend.recommendation import ConditionVerdict
 from tierwise.units import format_bandwidth, format_duration
 
 
 def crossover_text(crossover: Crossover) -> str:
     """``"Below 23 Mbit/s on edge-cloud choose mobile/QE, above it cloud/I."``, with interval."""
-    low, high = crossover.low_bit_per_s, crossover.high_bit_per_s
-    if np.isinf(high):
-        interval = f"from {format_bandwidth(low)} upward"
+    low = _rounded(crossover.low_bit_per_s, 2)
+    if np.isinf(crossover.high_bit_per_s):
+        interval = f"from {low} upward"
     else:
-        interval = f"{format_bandwidth(low)} to {format_bandwidth(high)}"
+        interval = f"{low} to {_rounded(crossover.high_bit_per_s, 2)}"
     others = [f"{n} {s}" for n, s in crossover.condition.shapes.items() if n != crossover.link]
     rtt_s = crossover.condition.shapes[crossover.link].rtt_s
     where = "; ".join([f"rtt {format_duration(rtt_s)}", *others] if rtt_s else others)
     return (
-        f"Below {format_bandwidth(crossover.bandwidth_bit_per_s)} on {crossover.link}"
+        f"Below {_rounded(crossover.bandwidth_bit_per_s, 3)} on {crossover.link}"
         f"{f' ({where})' if where else ''} choose {_name(crossover.below)}, above it"
         f" {_name(crossover.above)} (predicted; {COVERAGE:.0%} interval of the change: {interval})."
     )
+
+
+def _rounded(bit_per_s: float, digits: int) -> str:
+    """To as many digits as can matter beside the interval."""
+    return format_bandwidth(float(f"{bit_per_s:.{digits}g}"))
 
 
 def _name(strategy: str | None) -> str:
@@ -45,9 +50,9 @@ def verdict_text(verdict: ConditionVerdict, *, predicted: bool) -> str:
     )
     near = [a.id for a in verdict.tied]
     if near:
+        one = len(near) == 1
         text += (
-            f" The interval of {', '.join(near[:3])}"
-            f"{f' and {len(near) - 3} more' if len(near) > 3 else ''} reaches into it: measure to"
-            " be sure."
+            f" The interval{'' if one else 's'} of {listed(near)} reach{'es' if one else ''} into it:"
+            " measure to be sure."
         )
     return text
