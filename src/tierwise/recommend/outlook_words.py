@@ -50,9 +50,6 @@ def verdict_text(verdict: ConditionVerdict, *, predicted: bool) -> str:
     )
     near = [a.id for a in verdict.tied]
     if near:
-        one = len(near) == 1
-        text += (
-            f" The interval{'' if one else 's'} of {listed(near)} reach{'es' if one else ''} into it:"
-            " measure to be sure."
-        )
+        whose = "interval of {} reaches" if len(near) == 1 else "intervals of {} reach"
+        text += f" The {whose.format(listed(near))} into it: measure to be sure."
     return text
