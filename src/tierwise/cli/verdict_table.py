@@ -13,7 +13,7 @@ from tierwise.recommend.footprint import (
     memory_text,
 )
 from tierwise.recommend.outlook import Outlook
-from tierwise.recommend.parts import PartGroup, by_group
+from tierwise.recommend.parts import PartGroup, by_group, full_bar_s
 from tierwise.recommend.phrases import under
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 from tierwise.recommend.route import route_text
@@ -21,8 +21,6 @@ from tierwise.recommend.words import sweep_text
 
 # A table a condition up to this many; beyond, one line a condition says more.
 _MOST_TABLES = 2
-# A bar is full at this many times the fastest latency, so that one slow link does not flatten all.
-_FULL_BAR = 5.0
 # Glyphs differ as well as colours: a pipe, a printout or an eye may have no colours.
 _BARS = (
     ("compute", "█", "cyan", (PartGroup.COMPUTE,)),
@@ -94,7 +92,7 @@ def strategy_table(
     if asked:
         table.add_column("ok", justify="center", no_wrap=True)
     numbered = [a.latency.p50_s for a in verdict.strategies if a.latency is not None]
-    full_s = min(max(numbered), _FULL_BAR * min(numbered)) if numbered else 1.0
+    full_s = full_bar_s(numbered)
     decimals = _decimals(numbered)
     cells = 30 if wide else min(15 + max(width - 80, 0), 34)
     table.add_column("breakdown", no_wrap=True, width=cells, overflow="ellipsis")

@@ -1,7 +1,10 @@
 """Groups the parts of a request's time for people to look at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
+
+# heuristic: a bar is full at this many times the fastest, so that a slow link does not flatten all.
+_FULL_BAR = 5.0
 
 
 class PartGroup(Enum):
@@ -32,3 +35,8 @@ def by_group(breakdown_s: Mapping[str, float]) -> dict[PartGroup, float]:
     for part, seconds in breakdown_s.items():
         grouped[PartGroup.of(part)] += seconds
     return grouped
+
+
+def full_bar_s(latencies_s: Sequence[float]) -> float:
+    """Seconds at which a bar of a breakdown is full, for strategies as fast as these."""
+    return min(max(latencies_s), _FULL_BAR * min(latencies_s)) if latencies_s else 1.0

@@ -38,7 +38,8 @@ def sweep_text(recommendation: Recommendation) -> str:
     if choices == {None}:
         return f"No strategy meets the requirement under any of the {len(verdicts)} conditions."
     if len(choices) == 1:
-        return f"Deploy {next(iter(choices))} under all {len(verdicts)} network conditions."
+        every = "both" if len(verdicts) == 2 else f"all {len(verdicts)}"
+        return f"Deploy {next(iter(choices))} under {every} network conditions."
     lines = [switch_text(switch) for switch in recommendation.switches]
     everywhere = set.intersection(
         *({a.id for a in verdict.strategies if a.tied_with_best} for verdict in verdicts)

@@ -9,7 +9,7 @@ import jinja2
 import vl_convert
 
 from tierwise.recommend.footprint import energy_of, memory_text, wire_text
-from tierwise.recommend.parts import PartGroup, by_group
+from tierwise.recommend.parts import PartGroup, by_group, full_bar_s
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 from tierwise.recommend.route import Stop, route
 from tierwise.recommend.shortfall import needed_changes
@@ -23,8 +23,6 @@ from tierwise.units import format_bandwidth, format_bytes, format_duration
 # All pairs of all conditions up to this many rows; beyond, the page keeps the pairs that the
 # verdict used, and the CSV has the rest. 3,000 rows are about 700 KB.
 _MOST_PAIR_ROWS = 3000
-# A bar is full at this many times the fastest latency, so that one slow link does not flatten all.
-_FULL_BAR = 5.0
 
 
 def render_page(recommendation: Recommendation) -> str:
@@ -98,7 +96,7 @@ def _vega() -> str:
 
 def _section(recommendation: Recommendation, verdict: ConditionVerdict) -> Mapping[str, Any]:
     numbered = [a.latency.p50_s for a in verdict.strategies if a.latency is not None]
-    full_s = min(max(numbered), _FULL_BAR * min(numbered)) if numbered else 1.0
+    full_s = full_bar_s(numbered)
     total_pairs = sum(len(v.comparisons) for v in recommendation.verdicts)
     every = total_pairs <= _MOST_PAIR_ROWS
     return {

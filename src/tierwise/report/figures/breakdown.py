@@ -2,7 +2,7 @@
 
 import altair as alt
 
-from tierwise.recommend.parts import PartGroup
+from tierwise.recommend.parts import PartGroup, full_bar_s
 from tierwise.recommend.recommendation import Recommendation
 from tierwise.report.figures.figure import SHOWN, Figure, Row, condition_choice
 from tierwise.report.names import short_names
@@ -17,32 +17,41 @@ _REST = {
 
 
 def breakdown_rows(recommendation: Recommendation) -> list[Row]:
-    """One row a measured strategy, condition and part: compute by tier, the rest by group."""
+    """One row a measured strategy, condition and part: compute by tier, the rest by group.
+
+    ``from_ms`` and ``to_ms`` are where it is drawn: bars far longer than the fastest are cut off,
+    and ``beyond`` says how long they are.
+    """
     names = short_names(trial.strategy for trial in recommendation.results.trials)
     order = list(part_colours(recommendation.results.topology))
     rows: list[Row] = []
     for index, verdict in enumerate(recommendation.verdicts):
-        for a in verdict.strategies:
+        measured = [a for a in verdict.strategies if a.breakdown_s]
+        full_ms = full_bar_s([sum(a.breakdown_s.values()) for a in measured]) * 1e3
+        for a in measured:
             grouped: dict[str, float] = {}
             for part, seconds in a.breakdown_s.items():
                 group = PartGroup.of(part)
                 tier = part.partition("@")[2]
                 key = f"compute on {tier}" if group is PartGroup.COMPUTE else group.value
                 grouped[key] = grouped.get(key, 0.0) + seconds
-            total_ms = sum(grouped.values()) * 1e3
-            rows += [
-                {
+            total_ms, drawn_ms = sum(grouped.values()) * 1e3, 0.0
+            for part in sorted(grouped, key=order.index):
+                part_ms = grouped[part] * 1e3
+                row: Row = {
                     "condition": index,
                     "strategy": a.id,
                     "name": names[a.id],
                     "part": part,
-                    "order": order.index(part) if part in order else len(order),
-                    "ms": seconds * 1e3,
-                    "share": seconds * 1e3 / total_ms if total_ms else 0.0,
+                    "ms": part_ms,
+                    "share": part_ms / total_ms if total_ms else 0.0,
                     "total_ms": total_ms,
+                    "from_ms": min(drawn_ms, full_ms),
+                    "to_ms": min(drawn_ms + part_ms, full_ms),
+                    "beyond": f"{total_ms:,.0f} ms →" if total_ms > full_ms * 1.001 else "",
                 }
-                for part, seconds in grouped.items()
-            ]
+                rows.append(row)
+                drawn_ms += part_ms
     return rows
 
 
@@ -70,7 +79,8 @@ def breakdown(recommendation: Recommendation) -> Figure | None:
         "breakdown",
         "Where the time goes",
         "A typical request of every strategy (mean of the middle half of its requests). Serving is"
-        " encoding, decoding, queues and the client's own work.",
+        " encoding, decoding, queues and the client's own work."
+        + (" Bars with an arrow are longer than drawn." if any(r["beyond"] for r in rows) else ""),
         f"Stacked bars of the time of a request. The largest part of {largest['strategy']} is"
         f" {largest['part']} with {largest['ms']:.3g} ms.",
         _draw(rows, present, [colours[part] for part in present]),
@@ -78,28 +88,31 @@ def breakdown(recommendation: Recommendation) -> Figure | None:
     )
 
 
-def _draw(rows: list[Row], parts: list[str], colours: list[str]) -> alt.Chart:
-    return (
-        alt.Chart(alt.Data(values=rows))
-        .transform_filter(SHOWN)
-        .mark_bar(size=13)
-        .encode(
-            alt.X("ms:Q", title="milliseconds", stack="zero"),
-            alt.Y("name:N", title=None, sort=alt.EncodingSortField("total_ms", op="min")),
-            alt.Color(
-                "part:N",
-                title=None,
-                scale=alt.Scale(domain=parts, range=colours),
-                legend=alt.Legend(symbolType="square"),
-            ),
-            alt.Order("order:Q"),
-            tooltip=[
-                alt.Tooltip("strategy:N"),
-                alt.Tooltip("part:N"),
-                alt.Tooltip("ms:Q", format=".3~g", title="ms"),
-                alt.Tooltip("share:Q", format=".0%"),
-            ],
-        )
-        .add_params(condition_choice())
-        .properties(height=alt.Step(21))
+def _draw(rows: list[Row], parts: list[str], colours: list[str]) -> alt.LayerChart:
+    base = alt.Chart(alt.Data(values=rows)).transform_filter(SHOWN)
+    y = alt.Y("name:N", title=None, sort=alt.EncodingSortField("total_ms", op="min"))
+    bars = base.mark_bar(size=13).encode(
+        alt.X("from_ms:Q", title="milliseconds"),
+        alt.X2("to_ms:Q"),
+        y,
+        alt.Color(
+            "part:N",
+            title=None,
+            scale=alt.Scale(domain=parts, range=colours),
+            legend=alt.Legend(symbolType="square"),
+        ),
+        tooltip=[
+            alt.Tooltip("strategy:N"),
+            alt.Tooltip("part:N"),
+            alt.Tooltip("ms:Q", format=".3~g", title="ms"),
+            alt.Tooltip("share:Q", format=".0%"),
+        ],
     )
+    cut_off = base.transform_filter("datum.beyond !== ''")
+    ends = cut_off.transform_aggregate(
+        end_ms="max(to_ms)", total_ms="min(total_ms)", groupby=["name", "beyond"]
+    ).mark_text(align="right", dx=-6, color="--ground", fontWeight="bold").encode(
+        alt.X("end_ms:Q"), y, text="beyond:N"
+    )  # fmt: skip
+    chart = alt.layer(bars, ends).add_params(condition_choice())
+    return chart.properties(height=alt.Step(21))

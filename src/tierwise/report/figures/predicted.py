@@ -111,12 +111,13 @@ def _draw(rows: list[Row], crossovers: tuple[Crossover, ...], link: str) -> alt.
     base = alt.Chart(alt.Data(values=rows))
     along = latency_axis([float(str(row["p50_ms"])) for row in rows])
     scale = alt.Scale(type="log", nice=False)
+    shown = [variant for variant in VARIANTS if any(row["variant"] == variant for row in rows)]
     x = alt.X("mbit_per_s:Q", title=f"bandwidth of {link}, Mbit/s", scale=scale, axis=_ticks(rows))
     y = alt.Y("p50_ms:Q", title="median latency, ms", **along)
     colour = alt.Color(
         "variant:N",
         title=None,
-        scale=alt.Scale(domain=list(VARIANTS), range=[f"--c-{v}" for v in VARIANTS]),
+        scale=alt.Scale(domain=shown, range=[f"--c-{v}" for v in shown]),
     )
     tooltip = [
         alt.Tooltip("strategy:N"),
