@@ -112,3 +112,15 @@ def test_samples_become_one_value_a_block():
 def test_many_strategies_do_not_take_long_to_compare():
     verdict = compare_with_best(blocks(np.linspace(1, 2, 120), n=100), names(120))
     assert len(verdict.ranks) == 120
+
+
+def test_what_is_faster_in_most_blocks_is_not_said_to_be_slower():
+    a = np.linspace(1.0, 2.0, 100)
+    b = 0.977 * a
+    b[45:55] = 1.12 * a[45:55]
+    verdict = compare_with_best(np.stack([a, b], axis=1), ["a", "b"])
+    other = verdict.ranks[1]
+    assert verdict.any_difference
+    assert (verdict.best.name, other.name) == ("a", "b")
+    assert other.ratio.estimate < 1
+    assert not other.really_slower
