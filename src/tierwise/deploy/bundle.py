@@ -143,6 +143,7 @@ def make_bundle(
             encodings={name: str(one) for name, one in strategy.encodings_at(position).items()},
             next=following[position],
             threads=tier.threads,
+            providers=tier.providers,
         )
         limit = _memory_limit(tier, trial.memory_bytes.get(tier_name))
         tiers.append(TierBundle(tier, stage, segment, limit))

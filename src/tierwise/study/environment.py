@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tierwise.measure.machine import EnergyMeter
-from tierwise.tiers.topology import Topology
+from tierwise.tiers.topology import CPU_ONLY, Topology
 
 # What decides how fast 8-bit and 32-bit kernels are; in the order in which they came.
 _INSTRUCTION_SETS = (
@@ -30,7 +30,14 @@ def describe_environment(topology: Topology, record: Mapping[str, str]) -> dict[
     found["energy"] = EnergyMeter().source
     real = [tier.name for tier in topology.tiers if not tier.emulated]
     if real:
-        found["real tiers"] = ", ".join(real)
+        names = found["real tiers"] = ", ".join(real)
+        found["profiles"] = (
+            "strategies on their tiers; 8-bit recipes here for emulated tiers, by the agents of "
+            f"{names}; nodes and encodings, which rank cuts and exits, on a core here also for "
+            f"{names}"
+        )
+    chosen = {t.name: t.providers for t in topology.tiers if t.providers != CPU_ONLY}
+    found |= {f"providers@{name}": ", ".join(providers) for name, providers in chosen.items()}
     return {label: value for label, value in {**found, **record}.items() if value}
 
 

@@ -70,6 +70,17 @@ def test_what_the_agent_cannot_load_is_no_number(subject, agent_url, models):
         assert client.index() == []
 
 
+def test_execution_providers_that_a_tier_lacks_are_no_number(subject, agent_url, models):
+    """An agent is asked with the tier's providers, here one that no CPU build has."""
+    feeds = [subject.calibration.feeds(0)]
+    tier = Tier("cloud", url=agent_url, providers=("CUDAExecutionProvider",))
+    with agent_meter(tier, feeds) as meter:
+        assert math.isnan(meter.ratio(models[1], models[0]))
+    emulated = Topology((Tier("mobile"), Tier("edge", providers=("XNNPACKExecutionProvider",))))
+    with tier_meters(emulated, subject.calibration) as meters:
+        assert set(meters) == {"mobile", "edge"}
+
+
 def test_emulated_tiers_share_a_meter_and_a_real_one_has_its_own(subject, agent_url):
     topology = Topology(
         (Tier("mobile", cpus=0.5), Tier("edge", cpus=1.0), Tier("cloud", url=agent_url))

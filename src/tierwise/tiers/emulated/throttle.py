@@ -67,6 +67,7 @@ class Share:
     _busy: float = 0.0
     _began: float = 0.0
     _computing: bool = False
+    _waits: bool = False
 
     def watch(self, pids: Sequence[int]) -> None:
         """Take ``pids`` for the tier's processes; whoever is no longer among them runs freely."""
@@ -78,10 +79,14 @@ class Share:
         spent_s, elapsed_s = self._spend(), now - self._looked
         # Nothing is saved up while idle, or short work would run at full speed.
         self._balance_s = min(0.0, self._balance_s + self.cpus * elapsed_s - spent_s)
+        # Asked once after it computed, and then as long as the answer is yes: on a machine busy
+        # with other work it may get no time at all, and frequent looks would only cost more of it.
+        seen = self._waits or self._busy == self._looked > 0
+        self._waits = spent_s == 0 and seen and self.wants_core()
+        if not self._looked or not (spent_s > 0 or held or self.stopped or self._waits):
+            self._began = now
         if spent_s > 0:
             self._busy = now
-        if not self._looked or not (spent_s > 0 or held or self.stopped):
-            self._began = now
         self._computing = spent_s >= _COMPUTING * elapsed_s
         self._looked = now
 
