@@ -1,5 +1,6 @@
-"""Compare groups of samples from any CSV file: which differ, by how much, how surely."""
+"""Compare groups of samples from any file: which differ, by how much, how surely."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,31 +31,49 @@ def command(
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     format: Literal["text", "csv", "latex"] | None = None,  # noqa: A002 - the flag's name
     json: bool = False,
+    skip_bad_rows: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Compare groups of samples from any CSV file: which differ, by how much, how surely.
+    """Compare groups of samples from any file: which differ, by how much, how surely.
 
-    Works on anybody's numbers: one row a sample, a header, `.csv` or `.csv.gz`. Shapiro-Wilk,
-    Kruskal-Wallis, Conover's post hoc test with Holm's correction, Cliff's delta; with `--block`
-    also Friedman and its post hoc test, which see only differences within a block.
+    Works on anybody's numbers: one row a sample, as CSV with a header (plain or gzip) or Parquet:
 
-    Example: `tierwise analyze latencies.csv --group tier,operator --value seconds --block image`
+        tier,operator,image,seconds
+        edge,I,cat.png,0.0412
+
+    `tierwise analyze latencies.csv --group tier,operator --value seconds --block image`
+
+    Without `--block` samples count as independent: Shapiro-Wilk (is it normal?), Kruskal-Wallis
+    (does any group differ?), Conover's test (which pairs? decide by Holm's p) and Cliff's delta
+    (how much do they overlap?). With it, also what sees only differences within a block: Friedman,
+    Conover's test after it, Wilcoxon, and whether two are within 3% of each other.
 
     Args:
-        file: The samples.
+        file: The samples; `-` reads standard input.
         group: Columns that make a group, separated by commas.
-        value: Column of the samples.
-        block: Column that says which samples belong together, such as the input.
+        value: Column of the samples: finite numbers, in any unit.
+        block: Column that says which samples belong together, such as the input. Blocks that lack a
+            group are left out, which is said.
         out: Folder to write `summary`, `omnibus` and `pairwise` into, one file each.
         format: How to print or write the tables; text by default, CSV into a folder.
         json: Print everything as JSON.
+        skip_bad_rows: Leave out rows without a finite number, or of another length than the header.
+            They are counted; with `-o`, `bad_rows.csv` lists them.
     """
     if json and format is not None:
         raise UserError("--json and --format ask for two formats.", hint="Leave one of them out.")
     columns = [name.strip() for name in group.split(",") if name.strip()]
-    samples = read_samples(file, group=columns, value=value.strip(), block=block)
+    samples = read_samples(
+        file, group=columns, value=value.strip(), block=block, skip_bad_rows=skip_bad_rows
+    )
     blocks = dict(zip(samples.names, samples.blocks.values(), strict=True)) if block else None
     analysis = analyze(dict(zip(samples.names, samples.groups.values(), strict=True)), blocks)
+    if samples.bad_rows:
+        left_out = f"{len(samples.bad_rows)} bad rows are left out{_first_bad(samples)}."
+        analysis = replace(analysis, notes=(*analysis.notes, left_out))
     tables = tabulate(analysis, samples.group_columns, list(samples.groups))
+    if samples.bad_rows:
+        rows = tuple((row.line, row.why, row.text) for row in samples.bad_rows)
+        tables += (Table("bad_rows", "Rows that are left out", ("line", "why", "row"), rows),)
     if out is not None:
         paths = write_tables(tables, out, format or "csv")
         terminal.say(f"Wrote {', '.join(path.name for path in paths)} into {out}.")
@@ -68,6 +87,11 @@ def command(
         terminal.out.file.write("\n".join(render(table) for table in tables))
     else:
         _show(analysis, samples, tables)
+
+
+def _first_bad(samples: SampleTable) -> str:
+    first = samples.bad_rows[0]
+    return f"; the first, line {first.line}, {first.why.split(';')[0]}"
 
 
 def _show(analysis: Analysis, samples: SampleTable, tables: tuple[Table, ...]) -> None:

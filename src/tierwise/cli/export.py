@@ -1,4 +1,4 @@
-"""Write a study's raw samples, trials and scores as CSV or Parquet, or log them to MLflow."""
+"""Write what was measured as CSV or Parquet tables, or log it to MLflow."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,8 @@ def command(
     """Write what was measured as tables for other programs; measures nothing.
 
     `samples` has a row for every timed request with its breakdown, `trials` one for every
-    strategy under every network, `scores` one for every variant and evaluation input. MLflow gets
+    strategy under every network, `blocks` one for every block with the machine's condition, and
+    `scores` one for every variant and evaluation input. MLflow gets
     a run for every trial and one for the study, which has the report; exported again, what has not
     changed stays. Its store is `mlflow.db` in the directory, unless MLFLOW_TRACKING_URI is set.
 

@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tierwise.recommend.blocks import in_fewer_blocks, measured_text
 from tierwise.recommend.footprint import (
     cold_start_text,
     energy_text,
@@ -27,6 +28,9 @@ _BARS = (
     ("transfer", "▒", "yellow", (PartGroup.TRANSFER,)),
     ("rest", "░", "bright_black", (PartGroup.PROCESSING, PartGroup.SERVING)),
 )
+# A p50 of fewer, or other, blocks than those of the table's other strategies.
+_FEWER = "†"
+_MOST_NAMES = 4
 _STATE_STYLE = "bright_black"
 
 
@@ -50,6 +54,7 @@ def verdict_view(
             shown += [
                 *_crossing(verdict),
                 *_reasons(verdict),
+                *_blocks(recommendation, verdict),
                 *_footprint(recommendation, verdict),
                 "",
             ]
@@ -94,6 +99,7 @@ def strategy_table(
     numbered = [a.latency.p50_s for a in verdict.strategies if a.latency is not None]
     full_s = full_bar_s(numbered)
     decimals = _decimals(numbered)
+    fewer = in_fewer_blocks(verdict)
     cells = 30 if wide else min(15 + max(width - 80, 0), 34)
     table.add_column("breakdown", no_wrap=True, width=cells, overflow="ellipsis")
     for assessment in verdict.strategies:
@@ -102,7 +108,7 @@ def strategy_table(
             _marks(verdict, assessment),
             assessment.trial.strategy.placement,
             f"{_what(assessment)}{cut}",
-            *_figures(assessment, decimals),
+            *_figures(assessment, decimals, _FEWER if assessment.id in fewer else ""),
         ]
         if asked:
             row.append(_meets(assessment))
@@ -131,6 +137,26 @@ def _reasons(verdict: ConditionVerdict) -> Iterable[Text]:
             by_reason.setdefault(key, []).append(assessment.id)
     for reason, ids in by_reason.items():
         yield Text(f"{', '.join(ids)} {reason}", _STATE_STYLE)
+
+
+def _blocks(recommendation: Recommendation, verdict: ConditionVerdict) -> Iterable[Text]:
+    """In how many blocks it was measured, why they ended, and who has fewer."""
+    measured = recommendation.results.measured.get(verdict.condition)
+    if measured is not None:
+        yield Text(f"{measured_text(measured)}.", _STATE_STYLE)
+    by_count: dict[int, list[str]] = {}
+    for id_, count in in_fewer_blocks(verdict).items():
+        by_count.setdefault(count, []).append(id_)
+    if by_count:
+        said = "; ".join(f"{n} blocks of {_named(ids)}" for n, ids in sorted(by_count.items()))
+        yield Text(
+            f"{_FEWER} {said}: their p50 is of these, comparisons are of shared blocks.",
+            _STATE_STYLE,
+        )
+
+
+def _named(ids: Sequence[str]) -> str:
+    return ", ".join(ids) if len(ids) <= _MOST_NAMES else f"{len(ids)} strategies"
 
 
 def _footprint(recommendation: Recommendation, verdict: ConditionVerdict) -> Iterable[Text]:
@@ -168,12 +194,12 @@ def _decimals(seconds: Sequence[float]) -> int:
     return 2 if smallest_ms < 10 else 1 if smallest_ms < 100 else 0
 
 
-def _figures(assessment: Assessment, decimals: int) -> Iterable[str]:
+def _figures(assessment: Assessment, decimals: int, mark: str = "") -> Iterable[str]:
     latency, quality = assessment.latency, assessment.quality
     if latency is None:
         yield from ("·", "·")
     else:
-        prefix = "" if latency.measured else "~"
+        prefix = mark if latency.measured else "~"
         yield f"{prefix}{latency.p50_s * 1e3:.{decimals}f}"
         yield "·" if latency.p95_s is None else f"{latency.p95_s * 1e3:.{decimals}f}"
     if quality is None:

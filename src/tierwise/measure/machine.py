@@ -5,6 +5,8 @@ Read from ``/proc`` and ``/sys`` on Linux. What a machine does not tell is ``Non
 
 import os
 import re
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +54,13 @@ class MachineState:
             if slowdown > _MOST_SLOWDOWN:
                 found.append(f"CPUs ran {slowdown:.0%} slower than usual")
         return tuple(found)
+
+
+def disturbances(states: Sequence[MachineState | None]) -> list[tuple[str, ...]]:
+    """Why each of successive blocks should not be trusted, told from all of them."""
+    frequencies = [state.frequency_hz for state in states if state and state.frequency_hz]
+    usual = statistics.median(frequencies) if frequencies else None
+    return [() if state is None else state.disturbances(usual) for state in states]
 
 
 class EnergyMeter:

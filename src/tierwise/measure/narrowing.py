@@ -14,16 +14,9 @@ import numpy as np
 
 from tierwise.errors import TooFewSamples
 from tierwise.measure.sample import Block
+from tierwise.stats.block_pairs import EQUIVALENCE_ALPHA, FEWEST_BLOCKS
 from tierwise.stats.futility import chance_to_decide
-from tierwise.stats.verdict import (
-    ALPHA,
-    EQUIVALENCE_ALPHA,
-    FEWEST_BLOCKS,
-    Rank,
-    Standing,
-    block_values,
-    compare_with_best,
-)
+from tierwise.stats.verdict import ALPHA, Rank, Standing, block_values, compare_with_best
 
 # heuristic: blocks that settle a question once in five times are not worth their time.
 _WORTH = 0.2
@@ -80,6 +73,11 @@ class Narrowing:
         self._block: dict[str, list[int]] = defaultdict(list)
         self._given_up: set[str] = set()
         self._count = 0
+
+    @property
+    def most_blocks(self) -> int:
+        """Number of blocks after which it ends in any case."""
+        return self._looks[-1]
 
     def add(self, block: Block) -> Look | None:
         """Take in a finished block; what the look behind it showed, where one is planned."""

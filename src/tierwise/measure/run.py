@@ -1,9 +1,9 @@
 """Warm up, then randomised complete blocks over all trials of a condition, until it is enough."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from tierwise.errors import TierFault, UserError
@@ -79,31 +79,30 @@ def run_blocks(
     """
     ids = [trial_id(trial) for trial in trials]
     _check(ids, n_inputs, plan, done)
-    with ExitStack() as stack:
-        if plan.arrivals_per_s is not None and pool is None:
-            pool = stack.enter_context(ThreadPoolExecutor(plan.requests_per_visit))
-        clock = clock or SystemClock()
+    clock = clock or SystemClock()
+    with _senders(plan, pool) as senders:
         visitor = Visitor(
             trials=dict(zip(ids, trials, strict=True)),
             send=send,
             plan=plan,
             recover=recover or (lambda _trial, _fault: False),
             clock=clock,
-            pool=pool,
+            pool=senders,
             origin_s=clock.now_s() - sum(block.duration_s for block in done),
             energy=energy or EnergyMeter(),
         )
-        run = _Run(
-            visitor,
-            n_inputs=n_inputs,
-            done=done,
-            watch=watch or MachineWatch(),
-            narrowing=narrowing,
-            warm=warm,
-        )
-        with progress.task("blocks", plan.max_blocks) as task:
-            task.advance(len(done))
-            return run.measure(on_block, task)
+        run = _Run(visitor, n_inputs, done, watch or MachineWatch(), narrowing, warm=warm)
+        return run.measure(on_block, progress)
+
+
+@contextmanager
+def _senders(plan: MeasurePlan, pool: Executor | None) -> Iterator[Executor | None]:
+    """What sends a burst of arrivals; nothing where requests go one at a time."""
+    if plan.arrivals_per_s is None or pool is not None:
+        yield pool
+        return
+    with ThreadPoolExecutor(plan.requests_per_visit) as own:
+        yield own
 
 
 def _check(ids: Sequence[str], n_inputs: int, plan: MeasurePlan, done: Sequence[Block]) -> None:
@@ -134,11 +133,11 @@ class _Run(Generic[T]):
     def __init__(
         self,
         visitor: Visitor[T],
-        *,
         n_inputs: int,
         done: Sequence[Block],
         watch: Callable[[], MachineState],
         narrowing: Narrowing | None,
+        *,
         warm: Collection[str],
     ) -> None:
         self.narrowing, self.warm = narrowing, warm
@@ -168,23 +167,20 @@ class _Run(Generic[T]):
         """Time of this run, and of the blocks of earlier ones."""
         return self.visitor.clock.now_s() - self.visitor.origin_s
 
-    def measure(self, on_block: Callable[[Block], None], task: Task) -> MeasureOutcome:
+    def measure(self, on_block: Callable[[Block], None], progress: Progress) -> MeasureOutcome:
         """Warm up, then measure blocks until it is enough."""
         reason, warmth = self._enough(), WarmUp()
         if reason is None:
-            warmth = self._warm_up()
+            with progress.task("Warming up", self.plan.max_warmup_blocks) as task:
+                warmth = self._warm_up(task)
             reason = self._enough()
-        while reason is None:
-            block = self._block(self.next_block)
-            on_block(block)
-            self.precision.add(block)
-            self._count_misses(block)
-            self._narrow(block)
-            self.requests += len(block.samples)
-            self.late += sum(sample.late for sample in block.samples)
-            self.next_block += 1
-            task.advance(note=f"{len(self.live)} trials")
-            reason = self._enough()
+        most = self.plan.max_blocks if self.narrowing is None else self.narrowing.most_blocks
+        with progress.task("Blocks", most) as task:
+            task.advance(self.next_block)
+            while reason is None:
+                self._measure_block(on_block)
+                task.advance(note=f"{len(self.live)} trials")
+                reason = self._enough()
         return MeasureOutcome(
             reason=reason,
             blocks=self.next_block,
@@ -196,6 +192,16 @@ class _Run(Generic[T]):
             late=self.late,
             spent_s=self.spent_s,
         )
+
+    def _measure_block(self, on_block: Callable[[Block], None]) -> None:
+        block = self._block(self.next_block)
+        on_block(block)
+        self.precision.add(block)
+        self._count_misses(block)
+        self._narrow(block)
+        self.requests += len(block.samples)
+        self.late += sum(sample.late for sample in block.samples)
+        self.next_block += 1
 
     def _enough(self) -> StopReason | None:
         plan = self.plan
@@ -227,7 +233,7 @@ class _Run(Generic[T]):
             self.look = look
             self.finished |= look.finished
 
-    def _warm_up(self) -> WarmUp:
+    def _warm_up(self, task: Task) -> WarmUp:
         budget_s = math.inf if self.plan.budget_s is None else self.plan.budget_s
         return warm_up(
             self.live,
@@ -236,6 +242,7 @@ class _Run(Generic[T]):
             n_inputs=self.n_inputs,
             now_s=self.visitor.clock.now_s,
             most_s=budget_s * _WARM_UP_SHARE_OF_BUDGET,
+            task=task,
             warm=self.warm,
         )
 

@@ -9,6 +9,7 @@ import scipy
 from tierwise.measure.plan import MeasurePlan
 from tierwise.measure.sequence import input_of_block, order_of_block
 from tierwise.measure.visit import Visit
+from tierwise.progress import Task
 
 # heuristic: the usual 5%; a slope that it misses is of the size of the noise.
 _SIGNIFICANT = 0.05
@@ -63,6 +64,7 @@ def warm_up(
     now_s: Callable[[], float],
     most_s: float,
     warm: Collection[str] = (),
+    task: Task | None = None,
 ) -> WarmUp:
     """Visit the trials that have not settled, pass after pass, within the plan's bounds.
 
@@ -74,6 +76,7 @@ def warm_up(
         now_s: Seconds of a clock.
         most_s: Ends after the pass in which this much time is spent.
         warm: Ids of trials that were measured a moment ago; they are visited twice.
+        task: Told of every pass.
     """
     started_s = now_s()
     medians_s: dict[str, list[float]] = {name: [] for name in trials}
@@ -96,4 +99,6 @@ def warm_up(
                 else not has_settled(medians_s[name], plan.min_warmup_blocks, plan.warmup_tolerance)
             )
         ]
+        if task is not None:
+            task.advance(note=f"{len(waiting)} of {len(trials)} trials not settled")
     return WarmUp(blocks, requests, tuple(waiting), now_s() - started_s)

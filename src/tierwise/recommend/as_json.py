@@ -1,6 +1,7 @@
 """A recommendation as the JSON that ``tierwise recommend --json`` prints."""
 
 from tierwise.measure.cold_start import ColdStart
+from tierwise.recommend.blocks import measured_json
 from tierwise.recommend.footprint import energy_of
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 
@@ -37,6 +38,11 @@ def as_json(recommendation: Recommendation) -> dict[str, object]:
                 "above": switch.above,
             }
             for switch in recommendation.switches
+        ],
+        "measured": [
+            measured
+            for verdict in recommendation.verdicts
+            if (measured := measured_json(recommendation.results, verdict)) is not None
         ],
         "strategies": [
             _strategy(recommendation, verdict, assessment)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from tierwise.errors import TooFewSamples
+from tierwise.stats.block_pairs import FEWEST_BLOCKS
 from tierwise.stats.cliffs_delta import EffectSize, cliffs_delta, sorted_cliffs_delta
 from tierwise.stats.conover import conover
 from tierwise.stats.corrections import holm
 from tierwise.stats.kruskal import kruskal_wallis
 from tierwise.stats.median_interval import Interval
 from tierwise.stats.omnibus import Omnibus
-from tierwise.stats.verdict import FEWEST_BLOCKS, Standing, block_values, compare_with_best
+from tierwise.stats.verdict import Standing, block_values, compare_with_best
 from tierwise.store.results import TrialResult
 
 
@@ -113,8 +114,9 @@ def fastest_and_rivals(
         return best, rivals
     first = next(t for t in trials if t.strategy.id == best)
     rest = [t for t in trials if t.strategy.id != best]
-    # What is no contender has as many blocks as were planned, whatever they showed: one look.
-    _, every = _ranked([first, *rest], 1, best)
+    # What is no contender has as many blocks as were planned, whatever they showed: one look. But
+    # they are few blocks, of few strategies.
+    _, every = _ranked([first, *rest], 1, best, memory_assumed=True)
     return best, {**every, **rivals}
 
 
@@ -132,7 +134,11 @@ def compare_with(
 
 
 def _ranked(
-    trials: Sequence[TrialResult], looks: int, best: str | None = None
+    trials: Sequence[TrialResult],
+    looks: int,
+    best: str | None = None,
+    *,
+    memory_assumed: bool = False,
 ) -> tuple[str, Mapping[str, BlockComparison]]:
     """The fastest, or the one that is said to be, and how the others stand to it."""
     shared = [t for t in trials if len(np.intersect1d(t.block, trials[0].block)) >= FEWEST_BLOCKS]
@@ -143,7 +149,9 @@ def _ranked(
         {t.strategy.id: t.latency_s for t in shared}, {t.strategy.id: t.block for t in shared}
     )
     try:
-        verdict = compare_with_best(values_s, names, looks=looks, best=best)
+        verdict = compare_with_best(
+            values_s, names, looks=looks, best=best, memory_assumed=memory_assumed
+        )
     except TooFewSamples:
         # The best by its blocks is another than by its samples, and shares too few with some.
         return trials[0].strategy.id, {}

@@ -14,8 +14,9 @@ from tierwise.recommend.recommendation import (
 )
 from tierwise.recommend.requirement import Requirement
 from tierwise.recommend.shortfall import needed_changes
+from tierwise.stats.block_pairs import FEWEST_BLOCKS
 from tierwise.stats.equivalence import MARGIN
-from tierwise.stats.verdict import FEWEST_BLOCKS, Standing
+from tierwise.stats.verdict import Standing
 from tierwise.stats.wilcoxon import wilcoxon
 from tierwise.store.results import StudyResults
 from tierwise.units import format_bandwidth, format_duration

@@ -1,4 +1,4 @@
-"""A study's raw data as tables for other programs: every sample, every trial, every score."""
+"""A study's raw data as tables for other programs: every sample, trial, block and score."""
 
 import csv
 import importlib
@@ -9,6 +9,7 @@ from typing import Any
 
 from tierwise.disk import writing
 from tierwise.errors import MissingExtra, UserError
+from tierwise.measure.machine import MachineState
 from tierwise.report.export_mlflow import export_mlflow
 from tierwise.store.results import StudyResults, TrialResult
 
@@ -32,7 +33,7 @@ class ExportTable:
 
 
 def export(results: StudyResults, out: Path, to: str = "csv") -> tuple[Path, ...]:
-    """Write ``samples``, ``trials`` and ``scores`` into the directory ``out``, or log to MLflow.
+    """Write samples, trials, blocks and scores into the directory ``out``, or log to MLflow.
 
     Args:
         results: Of the study.
@@ -99,6 +100,13 @@ def export_tables(results: StudyResults) -> tuple[ExportTable, ...]:
             lambda: (_trial(trial, tiers, links) for trial in results.trials),
         ),
         ExportTable(
+            "blocks",
+            {"condition": str, "block": int, "input_index": int, "requests": int, "late": int}
+            | {"failures": int, "duration_s": float, "steal": float, "load": float}
+            | {"frequency_hz": float, "throttled": int, "energy_j": float, "disturbed": str},
+            lambda: _blocks(results),
+        ),
+        ExportTable(
             "scores",
             {"variant": str, "metric": str, "input": int, "score": float},
             lambda: _scores(results),
@@ -145,6 +153,19 @@ def _trial(trial: TrialResult, tiers: Sequence[str], links: Sequence[str]) -> Se
         *(trial.memory_bytes.get(tier) for tier in tiers),
         *(trial.wire_bytes.get(link) for link in links),
     ]  # fmt: skip
+
+
+def _blocks(results: StudyResults) -> Iterator[Sequence[Cell]]:
+    """The machine's condition; ``disturbed`` says why a block should not be trusted, or nothing."""
+    for condition, measured in results.measured.items():
+        for block in measured.blocks:
+            machine = block.machine or MachineState()
+            yield [
+                condition.id, block.number, block.input_index, block.requests, block.late,
+                block.failures, block.duration_s, machine.steal, machine.load,
+                machine.frequency_hz, machine.throttled, machine.energy_j,
+                "; ".join(block.disturbances),
+            ]  # fmt: skip
 
 
 def _scores(results: StudyResults) -> Iterator[Sequence[Cell]]:

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 import vl_convert
 
+from tierwise.recommend.blocks import in_fewer_blocks
 from tierwise.recommend.footprint import energy_of, memory_text, wire_text
 from tierwise.recommend.parts import PartGroup, by_group, full_bar_s
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
@@ -102,6 +103,7 @@ def _section(recommendation: Recommendation, verdict: ConditionVerdict) -> Mappi
     return {
         "verdict": verdict,
         "choice": verdict.choice,
+        "fewer": in_fewer_blocks(verdict),
         "route": _route(recommendation, verdict),
         "bars": {a.id: _bar(a, full_s) for a in verdict.strategies},
         "clipped": {a.id for a in verdict.strategies if a.latency and a.latency.p50_s > full_s},

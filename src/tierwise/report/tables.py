@@ -35,6 +35,7 @@ def tables(recommendation: Recommendation) -> tuple[Table, ...]:
         _pairwise(recommendation),
         _quality(recommendation),
         _probes(recommendation),
+        _blocks(recommendation),
         _warnings(recommendation),
     )
     return tuple(table for table in found if table.rows)
@@ -163,6 +164,22 @@ def _probes(recommendation: Recommendation) -> Table:
         [p.subject, p.quantity, p.asked, p.achieved, p.backend] for p in probes
     ]
     return Table("probes", "Asked of the tiers and links, and achieved", header, rows)
+
+
+def _blocks(recommendation: Recommendation) -> Table:
+    """One row for each condition; `tierwise export` has one for each block."""
+    header = (
+        "condition", "blocks", "requests", "failures", "late_share", "warm_up_requests",
+        "unsettled", "disturbed_blocks", "stopped",
+    )  # fmt: skip
+    rows: list[list[Cell]] = [
+        [
+            condition.id, len(m.blocks), m.requests, m.failures, m.late_share, m.warm_up_requests,
+            " ".join(m.unsettled), len(m.disturbed), m.stopped,
+        ]
+        for condition, m in recommendation.results.measured.items()
+    ]  # fmt: skip
+    return Table("blocks", "How each condition was measured", header, rows)
 
 
 def _warnings(recommendation: Recommendation) -> Table:

@@ -6,6 +6,8 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 
+from tierwise.stats.ranks import mean_ranks
+
 # heuristic: with fewer blocks no correlation can be estimated at all.
 _FEWEST_BLOCKS = 8
 # heuristic: from longer lags on, what is left after taking means out is mostly bias.
@@ -54,12 +56,13 @@ def variance_inflation(series: Float[np.ndarray, "n m"]) -> Float[np.ndarray, " 
     n, m = series.shape
     if n < _FEWEST_BLOCKS:
         return np.ones(m)
-    ranks = scipy.stats.rankdata(series, axis=0) - (n + 1) / 2.0
-    variance = np.maximum(np.mean(ranks**2, axis=0), 1e-12)
+    ranks = mean_ranks(np.ascontiguousarray(series.T)) - (n + 1) / 2.0
+    variance = np.maximum(np.mean(ranks**2, axis=1), 1e-12)
     longest = max(1, int(n * _LONGEST_LAG_SHARE))
-    total = variance.copy()
-    for lag in range(1, longest + 1):
-        total += 2.0 * np.sum(ranks[lag:] * ranks[:-lag], axis=0) / n
+    # The sum over all lags at once: each value times what follows it within the longest.
+    sums = np.cumsum(ranks, axis=1)
+    following = sums[:, np.minimum(np.arange(n) + longest, n - 1)] - sums
+    total = variance + 2.0 * np.sum(ranks * following, axis=1) / n
     long_run = np.maximum(total, 0.0) / (1.0 - (2 * longest + 1) / n)
     excess = np.maximum(long_run / (variance + long_run / n) - 1.0, 0.0)
     factor: np.ndarray = 1.0 + excess + 2.0 * math.sqrt(longest / n)

@@ -11,6 +11,7 @@ import orjson
 from tierwise.errors import NotAStudyError
 from tierwise.measure.cold_start import ColdStart
 from tierwise.operators.strategy import Strategy
+from tierwise.store.blocks import load_measured
 from tierwise.store.choices import load_profile, load_rounds, load_segment_costs
 from tierwise.store.codec import load_cold_start, load_condition, load_strategy, load_topology
 from tierwise.store.database import has_table, open_to_read
@@ -83,6 +84,7 @@ def results_of(db: sqlite3.Connection, folder: Path) -> StudyResults:
         profile=load_profile(db, strategies, unlimited(topology)),
         segment_costs=load_segment_costs(db),
         rounds=load_rounds(db, conditions),
+        measured=load_measured(db, facts, conditions),
     )
 
 

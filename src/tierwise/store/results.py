@@ -10,6 +10,7 @@ from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.measure.cold_start import ColdStart
 from tierwise.operators.strategy import Strategy
 from tierwise.quality.figure import QualityFigure
+from tierwise.store.measured import Measured
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Topology
 
 __all__ = [
@@ -182,6 +183,7 @@ class StudyResults:
         segment_costs: By strategy id, what is expected of its segments before they are measured.
         rounds: Of every condition whose trials were chosen by prediction; empty where the whole
             grid is measured.
+        measured: How each condition was measured that has blocks.
     """
 
     name: str
@@ -199,6 +201,7 @@ class StudyResults:
     profile: tuple[TrialResult, ...] = ()
     segment_costs: Mapping[str, SegmentCosts] = field(default_factory=dict)
     rounds: Mapping[NetworkCondition, tuple[Round, ...]] = field(default_factory=dict)
+    measured: Mapping[NetworkCondition, Measured] = field(default_factory=dict)
 
     def quality_of(self, strategy: Strategy) -> QualityFigure | None:
         """What the strategy answers: its own figure where its boundary loses, else its variant's.

@@ -1,22 +1,20 @@
 """A study's directory as the run writes it: every finished piece of work is one transaction."""
 
-import shutil
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-
-import numpy as np
 
 from tierwise.disk import writing
 from tierwise.errors import NotAStudyError
 from tierwise.measure.cold_start import ColdStart
-from tierwise.measure.sample import Block, Sample
+from tierwise.measure.outcome import MeasureOutcome
+from tierwise.measure.plan import MeasurePlan
+from tierwise.measure.sample import Block
 from tierwise.operators.strategy import Strategy
 from tierwise.store.artefacts import Artefacts
+from tierwise.store.blocks import dump_outcome, insert_block, load_blocks, outcome_key
 from tierwise.store.choices import (
     insert_profile_block,
     insert_round,
@@ -25,14 +23,12 @@ from tierwise.store.choices import (
 )
 from tierwise.store.codec import (
     dump,
-    dump_block_record,
     dump_cold_start,
     dump_condition,
     dump_topology,
-    load_block,
-    load_sample,
 )
 from tierwise.store.database import FILE_NAME, create_or_open, writing_database
+from tierwise.store.folder import clear, foreign_files
 from tierwise.store.lock import StudyLock
 from tierwise.store.read import results_of
 from tierwise.store.results import (
@@ -46,26 +42,13 @@ from tierwise.store.results import (
     VariantRecord,
     WarningKind,
 )
+from tierwise.store.trials import (
+    PlannedTrial,
+    insert_trials,
+    quality_columns,
+    update_predictions,
+)
 from tierwise.tiers.topology import NetworkCondition, Topology
-
-
-@dataclass(frozen=True)
-class PlannedTrial:
-    """A strategy under a condition, as the plan hands it to the store.
-
-    Attributes:
-        strategy: What runs, where.
-        condition: The network it runs under.
-        state: ``PENDING``, or ``DOES_NOT_FIT`` where the plan already knows it.
-        reason: Why, in words.
-        predicted_s: ``(low, median, high)`` of the latency, where the plan made one.
-    """
-
-    strategy: Strategy
-    condition: NetworkCondition
-    state: TrialState = TrialState.PENDING
-    reason: str = ""
-    predicted_s: tuple[float, float, float] | None = None
 
 
 class StudyStore:
@@ -89,7 +72,7 @@ class StudyStore:
                 holds files that are not a study's.
             DiskFull: no space is left.
         """
-        foreign = _foreign_files(folder)
+        foreign = foreign_files(folder)
         if foreign:
             raise NotAStudyError(
                 f"{folder} is not a study directory: it holds {foreign[0]!r}"
@@ -102,7 +85,7 @@ class StudyStore:
         lock = StudyLock(folder)
         try:
             if fresh:
-                _clear(folder)
+                clear(folder)
             store = cls(folder, lock, create_or_open(folder))
         except BaseException:
             lock.release()
@@ -200,7 +183,7 @@ class StudyStore:
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO quality VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (variant, *_quality_columns(figure)),
+                (variant, *quality_columns(figure)),
             )
             self._add_warnings(warnings)
 
@@ -209,7 +192,7 @@ class StudyStore:
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO strategy_quality VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (strategy.id, *_quality_columns(figure)),
+                (strategy.id, *quality_columns(figure)),
             )
 
     def set_trials(
@@ -217,31 +200,7 @@ class StudyStore:
     ) -> None:
         """Store the plan's trials and mark the plan done; samples of a former plan go."""
         with self._transaction():
-            for table in (
-                "samples", "blocks", "trials", "cold_starts", "rounds", "segment_costs",
-                "profile_samples", "profile_blocks",
-            ):  # fmt: skip
-                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from above
-            self._db.executemany(
-                "INSERT INTO trials (strategy, operator, variant, tiers, cuts, encodings, "
-                "condition, state, reason, predicted_s) VALUES (?, ?, ?, ?, ?, ?, "
-                "(SELECT number FROM conditions WHERE shapes = ?), ?, ?, ?)",
-                [
-                    (
-                        trial.strategy.id,
-                        trial.strategy.operator.value,
-                        trial.strategy.variant,
-                        dump(list(trial.strategy.tiers)),
-                        dump(list(trial.strategy.cuts)),
-                        dump([list(map(list, one)) for one in trial.strategy.encodings]),
-                        dump_condition(trial.condition),
-                        trial.state.value,
-                        trial.reason,
-                        None if trial.predicted_s is None else dump(list(trial.predicted_s)),
-                    )
-                    for trial in trials
-                ],
-            )
+            insert_trials(self._db, trials)
             self._add_warnings(warnings)
             self._set_facts({"done:plan": "yes"})
 
@@ -256,53 +215,16 @@ class StudyStore:
             sqlite3.IntegrityError: the block is already there, or a trial is not in the plan.
             DiskFull: no space is left; the store stays usable.
         """
-        shapes = dump_condition(condition)
-        requests: Counter[str] = Counter()
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO blocks VALUES "
-                "((SELECT number FROM conditions WHERE shapes = ?), ?, ?, ?)",
-                (shapes, block.index, block.input_index, dump_block_record(block)),
-            )
-            for sample in block.samples:
-                self._db.execute(
-                    "INSERT INTO samples VALUES ((SELECT id FROM trials WHERE strategy = ? AND "
-                    "condition = (SELECT number FROM conditions WHERE shapes = ?)), "
-                    "?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        sample.trial,
-                        shapes,
-                        sample.block,
-                        requests[sample.trial],
-                        sample.input_index,
-                        sample.latency_s,
-                        sample.started_at_s,
-                        int(sample.late),
-                        dump(dict(sample.parts_s)),
-                        dump(dict(sample.wire_bytes)),
-                        sample.energy_j,
-                    ),
-                )
-                requests[sample.trial] += 1
+            insert_block(self._db, condition, block)
 
     def blocks(self, condition: NetworkCondition) -> tuple[Block, ...]:
         """The blocks of ``condition`` that are already here, in order, samples in order of time."""
-        shapes = dump_condition(condition)
-        samples: dict[int, list[Sample]] = {}
-        for row in self._db.execute(
-            "SELECT samples.*, strategy FROM samples JOIN trials ON trial = trials.id WHERE "
-            "condition = (SELECT number FROM conditions WHERE shapes = ?) ORDER BY started_at_s",
-            (shapes,),
-        ):
-            samples.setdefault(row["block"], []).append(load_sample(dict(row)))
-        return tuple(
-            load_block(dict(row), samples.get(row["block"], []))
-            for row in self._db.execute(
-                "SELECT * FROM blocks WHERE "
-                "condition = (SELECT number FROM conditions WHERE shapes = ?) ORDER BY block",
-                (shapes,),
-            )
-        )
+        return load_blocks(self._db, condition)
+
+    def set_outcome(self, number: int, plan: MeasurePlan, outcome: MeasureOutcome) -> None:
+        """Store by which plan condition ``number`` was measured, and why that stopped."""
+        self.set_facts({outcome_key(number): dump_outcome(plan, outcome)})
 
     # What decides which trials are measured
 
@@ -329,17 +251,8 @@ class StudyStore:
         self, predictions: Iterable[tuple[Strategy, NetworkCondition, tuple[float, float, float]]]
     ) -> None:
         """Store ``(low, median, high)`` of trials; those that were pending are predicted now."""
-        pending, predicted = TrialState.PENDING.value, TrialState.PREDICTED.value
         with self._transaction():
-            self._db.executemany(
-                "UPDATE trials SET predicted_s = ?, state = CASE state WHEN ? THEN ? ELSE state "
-                "END WHERE strategy = ? AND "
-                "condition = (SELECT number FROM conditions WHERE shapes = ?)",
-                [
-                    (dump(list(figures)), pending, predicted, strategy.id, dump_condition(where))
-                    for strategy, where, figures in predictions
-                ],
-            )
+            update_predictions(self._db, predictions)
 
     def finish_trial(
         self,
@@ -419,33 +332,3 @@ class StudyStore:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-
-
-def _quality_columns(figure: QualityFigure) -> tuple[object, ...]:
-    return (
-        figure.metric,
-        figure.value,
-        figure.loss,
-        figure.n,
-        int(figure.from_labels),
-        np.asarray(figure.per_input, dtype="<f8").tobytes(),
-        dump(dict(figure.more)),
-    )
-
-
-def _foreign_files(folder: Path) -> list[str]:
-    """Names in ``folder`` that make it somebody else's; empty for a study, new or empty one."""
-    if not folder.exists() or (folder / FILE_NAME).exists():
-        return []
-    if not folder.is_dir():
-        return [folder.name]
-    # What a run leaves that was stopped before its database was made.
-    ours = {".lock", "study.yaml", "artefacts", "subject"}
-    return sorted(path.name for path in folder.iterdir() if path.name not in ours)
-
-
-def _clear(folder: Path) -> None:
-    for name in (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "study.yaml", "report.html"):
-        (folder / name).unlink(missing_ok=True)
-    if (folder / "artefacts").is_dir():
-        shutil.rmtree(folder / "artefacts")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tierwise.caveats import ResultWarning, WarningKind
+from tierwise.measure.machine import disturbances
 from tierwise.measure.outcome import MeasureOutcome
 from tierwise.measure.sample import Block
 from tierwise.store.results import ProbeFigure
@@ -101,7 +102,7 @@ def measured_caveats(
                 "Close other programs, or lower `measure: {arrivals: ...}`.",
             )
         )
-    disturbed = [reasons for block in blocks if (reasons := _disturbances(block, blocks))]
+    disturbed = list(filter(None, disturbances([block.machine for block in blocks])))
     if len(disturbed) > _DISTURBED_SHARE * len(blocks):
         found.append(
             ResultWarning(
@@ -123,14 +124,6 @@ def measured_caveats(
             )
         )
     return found + _breakdown_caveats(blocks)
-
-
-def _disturbances(block: Block, blocks: Sequence[Block]) -> tuple[str, ...]:
-    if block.machine is None:
-        return ()
-    frequencies = [b.machine.frequency_hz for b in blocks if b.machine and b.machine.frequency_hz]
-    usual = float(np.median(frequencies)) if frequencies else None
-    return block.machine.disturbances(usual)
 
 
 def _breakdown_caveats(blocks: Sequence[Block]) -> list[ResultWarning]:

@@ -91,6 +91,7 @@ class Measuring:
             lambda block: self.store.add_block(condition, block),
             narrowing,
         )
+        self.store.set_outcome(number, plan, outcome)
         for strategy in strategies:
             reason = outcome.abandoned.get(strategy.id, "")
             state = TrialState.FAILED if reason else TrialState.MEASURED

@@ -9,7 +9,8 @@ from tierwise.graph.cuts import Cut, find_cut
 from tierwise.operators.strategy import Operator, Strategy
 from tierwise.progress import SILENT, Progress
 from tierwise.store.results import TrialState
-from tierwise.store.write import PlannedTrial, StudyStore
+from tierwise.store.trials import PlannedTrial
+from tierwise.store.write import StudyStore
 from tierwise.study.boundaries import BoundaryChooser, BoundaryQuality
 from tierwise.study.cut_choice import ChosenCuts, predict_cuts_s, predict_whole_s
 from tierwise.study.file import StudyFile

@@ -33,7 +33,7 @@ from tierwise.tiers.topology import NetworkCondition
 
 # Looks of the first round, doubling the blocks each time, of a second one for what the first
 # brought up, and of a third. Every claim is corrected for all of them.
-_LOOKS = (5, 2, 1)
+LOOKS = (5, 2, 1)
 # heuristic: below this many a profile costs more than it can save.
 _FEWEST_TO_CHOOSE_FROM = 5
 # heuristic: what tells a strategy that is 20% slower from the best is enough to leave it out.
@@ -72,6 +72,26 @@ def in_sweep(spec: MeasureSpec, conditions: int) -> MeasureSpec:
         return spec
     times = _MOST_IN_A_SWEEP if conditions > _SWEEP else _MOST_ALONE
     return spec.model_copy(update={"max_samples": times * spec.samples})
+
+
+def planned_looks(
+    spec: MeasureSpec, place: int, *, first: int, need: int, least: int = 0
+) -> tuple[int, ...]:
+    """After how many blocks of a condition a round looks.
+
+    Args:
+        spec: From :func:`in_sweep`.
+        place: Which round, from 0.
+        first: Blocks before it.
+        need: Blocks that what was chosen still lacks to ``spec.samples``.
+        least: Blocks that the first round has at least, for the required percentile.
+    """
+    most = max(spec.max_samples or spec.samples, least)
+    blocks = [need, *(spec.samples * 2**i for i in range(1, LOOKS[0] - 1))]
+    wanted = {first + n for n in blocks[: LOOKS[place]] if need <= n <= max(most, need)}
+    if place == 0 and need < least:
+        wanted.add(first + least)
+    return tuple(sorted(wanted))
 
 
 def measured_key(number: int) -> str:
@@ -163,7 +183,7 @@ class _Condition:
         if place == 0:
             seed = self.study.measure.seed
             chosen = choose_first(results, candidates, self.condition, seed)
-        elif place < len(_LOOKS):
+        elif place < len(LOOKS):
             chosen = choose_more(results, candidates, self.condition, self._open(rounds))
         else:
             return None
@@ -181,14 +201,7 @@ class _Condition:
         return Round(first, self._looks(first, need, place), self._tests(), chosen)
 
     def _looks(self, first: int, need: int, place: int) -> tuple[int, ...]:
-        spec = self.spec
-        least = self._least_blocks()
-        most = max(spec.max_samples or spec.samples, least)
-        blocks = [need, *(spec.samples * 2**i for i in range(1, _LOOKS[0] - 1))]
-        wanted = {first + n for n in blocks[: _LOOKS[place]] if need <= n <= max(most, need)}
-        if place == 0 and need < least:
-            wanted.add(first + least)
-        return tuple(sorted(wanted))
+        return planned_looks(self.spec, place, first=first, need=need, least=self._least_blocks())
 
     def _least_blocks(self) -> int:
         """Samples that the required percentile needs."""
@@ -196,7 +209,7 @@ class _Condition:
         return 0 if percentile is None else samples_needed(percentile)
 
     def _tests(self) -> int:
-        return sum(_LOOKS) * len(self.starts)
+        return sum(LOOKS) * len(self.starts)
 
     def _run(self, rounds: Sequence[Round], *, shaped: bool) -> None:
         measuring, job = self.measuring, self.measuring.job

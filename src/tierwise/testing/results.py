@@ -5,13 +5,17 @@ say so, and the report shows it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from tierwise.measure.cold_start import ColdStart
+from tierwise.measure.machine import MachineState
+from tierwise.measure.outcome import StopReason
+from tierwise.measure.plan import MeasurePlan
 from tierwise.measure.sample import Timing
 from tierwise.operators.strategy import Operator, Strategy
+from tierwise.store.measured import BlockRecord, Measured
 from tierwise.store.results import (
     ProbeFigure,
     QualityFigure,
@@ -43,6 +47,12 @@ _IMAGE_BYTES = 2_400
 _BOUNDARY_BYTES = {False: 65_536, True: 16_384}
 _CUT = {False: "relu_9", True: "relu_9_q"}
 _MAC = 41_000_000
+_PROBES = (
+    ProbeFigure("mobile", "cpu factor", 2.0, 2.06, MADE_UP),
+    ProbeFigure("edge", "cpu factor", 1.0, 1.01, MADE_UP),
+    ProbeFigure("mobile-edge", "bandwidth_bit_per_s", 200e6, 190.4e6, MADE_UP),
+    ProbeFigure("edge-cloud", "bandwidth_bit_per_s", 50e6, 42.1e6, MADE_UP),
+)
 
 
 def made_up_results(
@@ -78,15 +88,7 @@ def made_up_results(
     share = dict(_COMPUTE_SHARE)
     if slow_int8:
         share |= {"Q": 1.25, "QE": 1.08}
-    conditions = tuple(
-        NetworkCondition(
-            {
-                "mobile-edge": LinkShape(200e6, 0.002),
-                "edge-cloud": LinkShape(parse_bandwidth_bit_per_s(rate), 0.008),
-            }
-        )
-        for rate in edge_cloud
-    )
+    conditions = tuple(map(_condition, edge_cloud))
     strategies = tuple(_strategies(operators))
     states = dict.fromkeys(does_not_fit, TrialState.DOES_NOT_FIT)
     states |= dict.fromkeys(failed, TrialState.FAILED)
@@ -96,7 +98,7 @@ def made_up_results(
         for condition in conditions
         for trial in _condition_trials(strategies, condition, states, share, blocks, rng)
     )
-    variants = {strategy.variant for strategy in strategies}
+    variants = sorted({strategy.variant for strategy in strategies})
     return StudyResults(
         name=name,
         model="digits-resnet20.onnx",
@@ -104,26 +106,46 @@ def made_up_results(
         topology=_TOPOLOGY,
         conditions=conditions,
         requirement=requirement or {},
-        variants={
-            variant: VariantRecord(
-                variant,
-                sha256=f"{index:064x}",
-                size_bytes=_SIZE_BYTES[variant],
-                macs=int(_MAC * (0.86 if "E" in variant else 1)),
-                notes=(f"{MADE_UP}",),
-            )
-            for index, variant in enumerate(sorted(variants))
-        },
-        quality=_quality(sorted(variants), labels=labels, rng=rng),
+        variants={name: _variant(name, index) for index, name in enumerate(variants)},
+        quality=_quality(variants, labels=labels, rng=rng),
         trials=trials,
-        probes=(
-            ProbeFigure("mobile", "cpu factor", 2.0, 2.06, MADE_UP),
-            ProbeFigure("edge", "cpu factor", 1.0, 1.01, MADE_UP),
-            ProbeFigure("mobile-edge", "bandwidth_bit_per_s", 200e6, 190.4e6, MADE_UP),
-            ProbeFigure("edge-cloud", "bandwidth_bit_per_s", 50e6, 42.1e6, MADE_UP),
-        ),
+        probes=_PROBES,
         warnings=_warnings(labels=labels, slow_int8=slow_int8),
         environment={"origin": f"tierwise.testing.results, seed {seed}: {MADE_UP}"},
+        measured=dict.fromkeys(conditions, _blocks(blocks, len(strategies))) if blocks else {},
+    )
+
+
+def _condition(edge_cloud: str) -> NetworkCondition:
+    return NetworkCondition(
+        {
+            "mobile-edge": LinkShape(200e6, 0.002),
+            "edge-cloud": LinkShape(parse_bandwidth_bit_per_s(edge_cloud), 0.008),
+        }
+    )
+
+
+def _variant(name: str, index: int) -> VariantRecord:
+    return VariantRecord(
+        name,
+        sha256=f"{index:064x}",
+        size_bytes=_SIZE_BYTES[name],
+        macs=int(_MAC * (0.86 if "E" in name else 1)),
+        notes=(MADE_UP,),
+    )
+
+
+def _blocks(count: int, requests: int) -> Measured:
+    """Blocks of which every tenth was disturbed."""
+    machines = [MachineState(steal=0.05 if number % 10 == 9 else 0.0) for number in range(count)]
+    return Measured(
+        blocks=tuple(
+            BlockRecord(number, 0, requests, 0, 0, 1.0, machine, machine.disturbances())
+            for number, machine in enumerate(machines)
+        ),
+        stopped=StopReason.MOST_BLOCKS.value,
+        plan=asdict(MeasurePlan()),
+        warm_up_requests=5 * requests,
     )
 
 

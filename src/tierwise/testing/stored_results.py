@@ -8,7 +8,8 @@ import numpy as np
 from tierwise.measure.machine import MachineState
 from tierwise.measure.sample import Block, Sample
 from tierwise.store.results import StudyResults, TrialResult, TrialState
-from tierwise.store.write import PlannedTrial, StudyStore
+from tierwise.store.trials import PlannedTrial
+from tierwise.store.write import StudyStore
 from tierwise.tiers.topology import NetworkCondition
 
 

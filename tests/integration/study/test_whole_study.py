@@ -1,8 +1,6 @@
 """Whole studies over real agents, real sockets and shaped links."""
 
 import json
-import os
-import random
 import signal
 import sqlite3
 import time
@@ -124,28 +122,6 @@ def until_blocks(process, folder, count):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline, "no block was measured in 90 s"
         time.sleep(0.02)
-
-
-def test_killed_while_measuring_it_goes_on_and_no_sample_is_there_twice(
-    subject, tmp_path, tierwise
-):
-    out = tmp_path / "out"
-    chance = random.Random(os.urandom(8))
-    for count in sorted(chance.sample(range(1, 10), 3)):
-        process = tierwise("run", subject, "-o", out)
-        until_blocks(process, out, count)
-        process.kill()
-        process.wait()
-    before = {t.strategy.id: t.latency_s for t in read_results(out).trials[:8]}
-    process = tierwise("run", subject, "-o", out, "--json")
-    stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 0, stderr
-    assert json.loads(stdout)["strategies"]
-    results = check_complete(out)
-    for trial in results.trials[:8]:
-        kept = before[trial.strategy.id]
-        np.testing.assert_array_equal(trial.latency_s[: kept.size], kept)
-    assert (out / "report.html").stat().st_size > 1000
 
 
 def test_interrupted_it_says_so_and_leaves_no_process(subject, tmp_path, tierwise):

@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-from tierwise.cli.app import main
 from tierwise.testing.results import made_up_results
 from tierwise.testing.stored_results import store_results
 
@@ -14,20 +13,6 @@ def study(tmp_path_factory):
         does_not_fit=["mobile/I"],
     )  # fmt: skip
     return store_results(results, tmp_path_factory.mktemp("study") / "s")
-
-
-@pytest.fixture
-def tierwise(monkeypatch, capsys):
-    """Runs a command line; returns its exit code and both streams."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["tierwise", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        captured = capsys.readouterr()
-        return exit_.value.code, captured.out, captured.err
-
-    return run
 
 
 def test_an_unmeasured_network_is_predicted_and_said_to_be(tierwise, study):

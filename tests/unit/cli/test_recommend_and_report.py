@@ -3,7 +3,6 @@ import json
 
 import pytest
 
-from tierwise.cli.app import main
 from tierwise.testing.results import made_up_results
 from tierwise.testing.stored_results import store_results
 
@@ -15,20 +14,6 @@ def study(tmp_path_factory):
         does_not_fit=["mobile/I"],
     )  # fmt: skip
     return store_results(results, tmp_path_factory.mktemp("study") / "s")
-
-
-@pytest.fixture
-def tierwise(monkeypatch, capsys):
-    """Runs a command line; returns its exit code and both streams."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["tierwise", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        captured = capsys.readouterr()
-        return exit_.value.code, captured.out, captured.err
-
-    return run
 
 
 def test_recommend_answers_from_the_study_file_s_requirement(tierwise, study):

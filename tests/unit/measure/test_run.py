@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 import pytest
 
 from tierwise.errors import DiskFull, TierFault, UserError
@@ -31,6 +33,28 @@ class Server:
         return Timing(latency_s, {"compute@edge": latency_s}, {"mobile-edge": 10})
 
 
+class Told:
+    """Progress that keeps what it is told: by task, how much there is and how much was done."""
+
+    def __init__(self):
+        self.tasks, self.notes = {}, []
+
+    @contextmanager
+    def task(self, name, total):
+        self.tasks[name] = (total, 0.0)
+        self.name = name
+        yield self
+
+    def advance(self, steps=1, note=None):
+        total, done = self.tasks[self.name]
+        self.tasks[self.name] = (total, done + steps)
+        if note is not None:
+            self.notes.append(note)
+
+    def say(self, message):
+        raise AssertionError(message)
+
+
 def measure(server, plan=PLAN, **options):
     blocks = []
     options = {"n_inputs": 7, "watch": MachineState, "clock": server.clock, **options}
@@ -51,6 +75,14 @@ def test_a_noisy_machine_is_measured_up_to_the_most_blocks_and_says_so():
     assert outcome.reason is StopReason.MOST_BLOCKS
     assert outcome.blocks == 60
     assert outcome.intervals["a"].relative_width > PLAN.target_relative_width
+
+
+def test_progress_says_that_it_is_warming_up_before_it_counts_blocks():
+    told = Told()
+    measure(Server({"a": 0.1, "b": 0.2}), progress=told)
+    assert told.tasks == {"Warming up": (30, 5.0), "Blocks": (60, 30.0)}
+    assert told.notes[0] == "2 of 2 trials not settled"
+    assert told.notes[4] == "0 of 2 trials not settled"
 
 
 def test_a_spent_budget_ends_the_measurement_and_says_so():

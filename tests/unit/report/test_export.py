@@ -13,7 +13,7 @@ RESULTS = made_up_results(blocks=7, operators=(Operator.I, Operator.P), does_not
 
 
 def test_every_sample_is_exported_with_a_breakdown_that_adds_up(tmp_path):
-    samples, trials, scores = export(RESULTS, tmp_path / "out")
+    samples, trials, blocks, scores = export(RESULTS, tmp_path / "out")
     with samples.open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 5 * 7
@@ -29,9 +29,21 @@ def test_every_sample_is_exported_with_a_breakdown_that_adds_up(tmp_path):
         states = {row["strategy"]: row["state"] for row in csv.DictReader(file)}
     assert states["mobile/I"] == "does not fit"
     assert len(scores.read_text().splitlines()) == 1 + 360
+    with blocks.open() as file:
+        told = list(csv.DictReader(file))
+    assert len(told) == 7
+    assert {row["disturbed"] for row in told} == {""}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "samples.csv", "trials.csv", "scores.csv",
+        "samples.csv", "trials.csv", "blocks.csv", "scores.csv",
     }  # fmt: skip
+
+
+def test_disturbed_blocks_are_exported_with_the_reason(tmp_path):
+    *_, blocks, _ = export(made_up_results(blocks=20), tmp_path)
+    with blocks.open() as file:
+        told = {row["block"]: row["disturbed"] for row in csv.DictReader(file)}
+    why = "5.0% of CPU time was stolen by other virtual machines"
+    assert {number: reason for number, reason in told.items() if reason} == {"9": why, "19": why}
 
 
 def test_parquet_without_its_extra_says_what_to_install(tmp_path, monkeypatch):

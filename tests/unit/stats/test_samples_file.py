@@ -1,9 +1,12 @@
 import gzip
+import io
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tierwise.errors import DataError, UserError
+from tierwise.errors import DataError, MissingExtra, UserError
 from tierwise.stats.samples_file import read_samples
 
 GOOD = "tier,op,image,seconds\nedge,I,0,1.5\nedge,I,1,2.5\nedge,Q,0,1\nedge,Q,1,3e-1\n"
@@ -58,7 +61,10 @@ def test_groups_may_be_scattered_over_a_long_file(tmp_path):
         ("tier,op,op,seconds\n", "has 2 columns 'op'"),
         (GOOD + "edge,I,2,fast\n", "Line 6 of latencies.csv has 'fast' as 'seconds'.*finite"),
         (GOOD + "edge,I,2,\n", "Line 6 of latencies.csv has '' as 'seconds'"),
-        (GOOD + "edge,I,2,nan\n", "Line 6 of latencies.csv has 'nan'.*Take failed requests out"),
+        (
+            GOOD + "edge,I,2,nan\n",
+            "Line 6 of latencies.csv has 'nan'.*Failed requests have no latency",
+        ),
         (GOOD + "edge,I,2,-inf\n", "Line 6 of latencies.csv has '-inf'"),
         (GOOD + "\nedge,I,2\n", "Line 7 of latencies.csv has 3 fields; the header has 4"),
         (GOOD + "edge,I,2,1,5\n", "Line 6 of latencies.csv has 5 fields"),
@@ -74,10 +80,85 @@ def test_bad_input_is_refused_with_its_place(tmp_path, text, message):
         read(write(tmp_path, text))
 
 
+BAD = GOOD + "edge,I,2,fast\n" + "edge,I,2\n" * 7 + "edge,Q,2,0.5\n"
+
+
+def test_every_bad_row_is_counted_and_the_first_are_named(tmp_path):
+    with pytest.raises(
+        DataError, match=r"Line 6 .*'fast'.* 7 more rows are bad: 7, 8, 9, 10, 11, \.\.\."
+    ) as caught:
+        read(write(tmp_path, BAD))
+    assert "--skip-bad-rows" in str(caught.value.hint)
+
+
+def test_bad_rows_are_left_out_and_listed_where_that_is_asked_for(tmp_path):
+    table = read_samples(
+        write(tmp_path, BAD), group=("op",), value="seconds", block="image", skip_bad_rows=True
+    )
+    np.testing.assert_array_equal(table.groups["Q",], [1.0, 0.3, 0.5])
+    assert table.blocks["Q",] == ["0", "1", "2"]
+    assert [row.line for row in table.bad_rows] == list(range(6, 14))
+    assert table.bad_rows[0].text == "edge,I,2,fast"
+    assert table.bad_rows[1].why == "has 3 fields; the header has 4"
+    with pytest.raises(DataError, match="has a header and only bad rows below it"):
+        read_samples(
+            write(tmp_path, "op,seconds\nI,no\n"), group=("op",), value="seconds",
+            skip_bad_rows=True,
+        )  # fmt: skip
+
+
+class StandardInput:
+    def __init__(self, content):
+        self.buffer = io.BytesIO(content)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_standard_input_is_read_and_named(pack, monkeypatch):
+    monkeypatch.setattr("sys.stdin", StandardInput(pack(GOOD.encode())))
+    assert read(Path("-")).names == ("edge/I", "edge/Q")
+    monkeypatch.setattr("sys.stdin", StandardInput(pack(BAD.encode())))
+    with pytest.raises(DataError, match="Line 6 of standard input has 'fast'"):
+        read(Path("-"))
+
+
+def test_parquet_reads_as_the_same_samples(tmp_path):
+    arrow = pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path, columns = tmp_path / "any-name", {
+        "tier": ["edge"] * 5, "op": ["I", "I", "Q", "Q", "Q"], "image": [0, 1, 0, 1, 2],
+        "seconds": [1.5, 2.5, 1.0, 0.3, None],
+    }  # fmt: skip
+    parquet.write_table(arrow.table(columns), path)
+    with pytest.raises(DataError, match="Line 5 of any-name has nan as 'seconds'"):
+        read(path)
+    table = read_samples(
+        path, group=("tier", "op"), value="seconds", block="image", skip_bad_rows=True
+    )
+    expected = read(write(tmp_path, GOOD), block="image")
+    assert table.names == expected.names
+    for key, samples in expected.groups.items():
+        np.testing.assert_array_equal(table.groups[key], samples)
+    assert table.blocks == expected.blocks
+    assert [row.text for row in table.bad_rows] == ["edge,Q,None,2"]
+    with pytest.raises(DataError, match="no column 'ms'; its columns are tier, op, image, seconds"):
+        read(path, value="ms")
+    with pytest.raises(DataError, match="Column 'op' of any-name holds string; numbers"):
+        read(path, group=("tier",), value="op")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match="not a whole Parquet file"):
+        read(path)
+
+
+def test_parquet_without_its_extra_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'tierwise\[parquet\]'"):
+        read(write(tmp_path, b"PAR1 and more"))
+
+
 def test_a_file_that_is_not_there_or_a_folder_is_named(tmp_path):
     with pytest.raises(DataError, match=r"There is no file .*none\.csv"):
         read(tmp_path / "none.csv")
-    with pytest.raises(DataError, match="is a folder, not a CSV file"):
+    with pytest.raises(DataError, match="is a folder, not a file of samples"):
         read(tmp_path)
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from tierwise.errors import TooFewSamples
 from tierwise.stats.autocorrelation import block_residuals, is_correlated, variance_inflation
+from tierwise.stats.block_pairs import least_inflation
 from tierwise.stats.verdict import Standing, block_values, compare_with_best
 
 RNG = np.random.default_rng(17)
@@ -124,3 +125,34 @@ def test_what_is_faster_in_most_blocks_is_not_said_to_be_slower():
     assert (verdict.best.name, other.name) == ("a", "b")
     assert other.ratio.estimate < 1
     assert not other.really_slower
+
+
+def test_a_memory_is_seen_in_the_blocks_that_a_pair_shares_however_many_others_there_are():
+    own = np.zeros((240, 4))
+    for i in range(1, 240):
+        own[i] = 0.9 * own[i - 1] + RNG.normal(size=4)
+    values = np.exp(own / 10)
+    alone = compare_with_best(values[:30], names(4), best="s0", memory_assumed=True)
+    values[30:, 1:] = np.nan  # measured in the first blocks only, as baselines are
+    among = compare_with_best(values, names(4), best="s0", memory_assumed=True)
+    worth, expected = (
+        {rank.name: rank.effective_blocks for rank in verdict.ranks if rank.name != "s0"}
+        for verdict in (among, alone)
+    )
+    assert worth == expected
+    assert {r.name: r.p_holm for r in among.ranks} == pytest.approx(
+        {r.name: r.p_holm for r in alone.ranks}
+    )
+
+
+def test_a_memory_is_seen_where_no_block_has_every_strategy():
+    own = np.zeros((120, 6))
+    for i in range(1, 120):
+        own[i] = 0.9 * own[i - 1] + RNG.normal(size=6)
+    values = np.exp(own / 10)
+    values[40:, 0] = np.nan  # left out at a look
+    values[:60, 1] = np.nan  # came in later
+    verdict = compare_with_best(values[:, 1:], names(5), looks=8)
+    assert not verdict.any_difference
+    assert verdict.effective_blocks < 30
+    assert least_inflation(np.log(values), assumed=True) > 2.5

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,14 +12,18 @@ import pytest
 from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.errors import DiskFull, NotAStudyError, UserError
 from tierwise.measure.machine import MachineState
+from tierwise.measure.outcome import MeasureOutcome, StopReason
+from tierwise.measure.plan import MeasurePlan
 from tierwise.measure.sample import Block, Failure, Sample
+from tierwise.measure.warm_up import WarmUp
 from tierwise.operators.strategy import Operator, Strategy
 from tierwise.quality.figure import QualityFigure
 from tierwise.store.artefacts import Artefacts
 from tierwise.store.database import FILE_NAME, FORMAT
 from tierwise.store.read import read_results
 from tierwise.store.results import ProbeFigure, TrialState, VariantRecord
-from tierwise.store.write import PlannedTrial, StudyStore
+from tierwise.store.trials import PlannedTrial
+from tierwise.store.write import StudyStore
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
 TOPOLOGY = Topology((Tier("mobile", cpus=0.5, memory_bytes=2**29), Tier("cloud", token="secret")))
@@ -105,6 +110,40 @@ def test_what_is_written_is_what_is_read(tmp_path):
     assert trial.memory_bytes == {"cloud": 5}
     assert results.trials[1].strategy == SPLIT
     assert results.trials[3].condition == FAST
+
+
+def test_how_a_condition_was_measured_is_read_with_its_plan_and_its_disturbed_blocks(tmp_path):
+    plan = MeasurePlan(min_blocks=2, max_blocks=3, budget_s=60.0)
+    with filled(tmp_path) as store:
+        for index, steal in enumerate((0.0, 0.3, 0.0)):
+            one = block(index, IDENTITY, SPLIT)
+            store.add_block(SLOW, replace(one, machine=MachineState(steal=steal)))
+        unfinished = store.results().measured[SLOW]
+        outcome = MeasureOutcome(
+            StopReason.BUDGET, 3, WarmUp(requests=9, unsettled=("cloud/I",)), {}, {}, 6, 3, 0, 61.0
+        )
+        store.set_outcome(0, plan, outcome)
+    assert (unfinished.stopped, len(unfinished.blocks)) == ("", 3)
+    measured = read_results(tmp_path).measured
+    assert list(measured) == [SLOW]
+    told = measured[SLOW]
+    assert told.stopped == "the time budget is spent"
+    assert MeasurePlan(**told.plan) == plan
+    assert (told.requests, told.failures, told.warm_up_requests) == (6, 3, 9)
+    assert told.unsettled == ("cloud/I",)
+    assert [one.number for one in told.disturbed] == [1]
+    assert "stolen" in told.disturbed[0].disturbances[0]
+    assert told.late_share is None
+
+
+def test_the_share_of_late_sends_is_told_under_arrivals_only(tmp_path):
+    one = block(0, IDENTITY, SPLIT)
+    late = replace(one, samples=(one.samples[0], replace(one.samples[1], late=True)))
+    with filled(tmp_path) as store:
+        store.add_block(SLOW, late)
+        outcome = MeasureOutcome(StopReason.MOST_BLOCKS, 1, WarmUp(), {}, {}, 2, 0, 1, 1.0)
+        store.set_outcome(0, MeasurePlan(arrivals_per_s=5.0), outcome)
+    assert read_results(tmp_path).measured[SLOW].late_share == 0.5
 
 
 def test_a_block_cannot_be_there_twice_and_a_refused_one_leaves_nothing(tmp_path):

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from tierwise.measure.plan import MeasurePlan
-from tierwise.stats.verdict import FEWEST_BLOCKS
+from tierwise.stats.block_pairs import FEWEST_BLOCKS
 from tierwise.study.sections.base import Duration, Section
 from tierwise.units import parse_duration_s
 
