@@ -144,7 +144,9 @@ def _save_head(path: Path) -> Path:
     return path
 
 
-def test_a_client_that_leaves_stops_the_whole_chain(start_agent, slow_model, tmp_path):
+@pytest.fixture
+def chain(start_agent, slow_model, tmp_path):
+    """Two agents; what the first one is asked for takes as long on the second."""
     head, tail = start_agent(tier="edge"), start_agent(tier="cloud")
     with tail.client() as client:
         client.load(StageSpec(name="tail", artifact=client.put_artifact(slow_model)))
@@ -152,6 +154,25 @@ def test_a_client_that_leaves_stops_the_whole_chain(start_agent, slow_model, tmp
         artifact = client.put_artifact(_save_head(tmp_path / "head.onnx"))
         hop = NextHop(url=tail.url, model="tail", tier="cloud")
         client.load(StageSpec(name="head", artifact=artifact, next=hop))
+    return head, tail
+
+
+@pytest.mark.slow
+def test_a_deadline_goes_along_the_chain(chain):
+    head, tail = chain
+    tensor = {"name": "wish", "shape": [1], "datatype": "INT64", "data": [FOREVER]}
+    body = json.dumps({"parameters": {"timeout": 300_000}, "inputs": [tensor]})
+    connection = http.client.HTTPConnection("127.0.0.1", head.port, timeout=30)
+    connection.request("POST", "/v2/models/head/infer", body)
+    answer = connection.getresponse()
+    assert (answer.status, "timeout has passed" in answer.read().decode()) == (504, True)
+    connection.close()
+    _wait_pending(head, 0)
+    _wait_pending(tail, 0)
+
+
+def test_a_client_that_leaves_stops_the_whole_chain(chain):
+    head, tail = chain
     for _ in range(2):  # the second over a connection that was used before
         with _send(head, "head", "wish", FOREVER):
             _wait_pending(tail, 1)

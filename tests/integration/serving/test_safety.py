@@ -1,6 +1,7 @@
 """What strangers may not do, against real agents."""
 
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -202,6 +203,45 @@ def test_a_thousand_connections_at_once_break_and_leak_nothing(start_agent, head
     assert agent.process.poll() is None
 
 
+def test_models_and_bodies_over_the_limit_are_refused_and_not_kept(start_agent, tmp_path):
+    agent = start_agent("--max-model", "1KiB", "--max-body", "10KiB", "--allow-custom-operators")
+    large, odd = tmp_path / "large.onnx", tmp_path / "odd.onnx"
+    onnx.save(_model(helper.make_node("Relu", ["x"], ["y"], doc_string="x" * 2000)), large)
+    onnx.save(_model(helper.make_node("Foo", ["x"], ["y"], domain="my.ops")), odd)
+    with agent.client() as client:
+        with pytest.raises(TierFault, match=r"413.*accepts 1024.*--max-model"):
+            client.put_artifact(large)
+        assert list(agent.cache.iterdir()) == []
+        artifact = client.put_artifact(odd)
+        # Not refused before it is opened, as others are; ONNX Runtime does not know it either.
+        with pytest.raises(TierFault, match=r"400.*cannot be loaded: ONNX Runtime"):
+            client.load(StageSpec(name="odd", artifact=artifact))
+        with pytest.raises(TierFault, match=r"413.*at most 10240 are accepted"):
+            client.infer("odd", {"x": np.zeros(4000, np.float32)})
+    code, message = _serve_fails("--model", f"m={large}", "--max-model", "1KiB")
+    assert code == 2
+    assert "1024" in message
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux's prlimit")
+def test_a_model_that_finds_no_room_on_disk_is_refused_and_leaves_nothing(
+    start_agent, tmp_path, head_model
+):
+    agent = start_agent()
+    content = tmp_path / "large.bin"
+    content.write_bytes(bytes(1_000_000))
+    before = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (65_536, before[1]))
+    with agent.client() as client:
+        with pytest.raises(TierFault, match=r"503.*cannot take the body"):
+            client.put_artifact(content)
+        assert list(agent.cache.iterdir()) == []
+        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, before)
+        client.put_artifact(content)
+        client.load(StageSpec(name="m", artifact=client.put_artifact(head_model)))
+        np.testing.assert_array_equal(client.infer("m", X).outputs["mid"], 1)
+
+
 def _certificate(folder: Path, name: str) -> tuple[Path, Path]:
     cert, key = folder / f"{name}.pem", folder / f"{name}.key"
     subprocess.run(
@@ -230,6 +270,30 @@ def test_tls_and_mutual_tls(start_agent, head_model, tmp_path):
         client.infer("m", X)
     with AgentClient(agent.url) as client, pytest.raises(TierFault, match=r"TLS.*certificate"):
         client.infer("m", X)
+
+
+@pytest.mark.slow
+def test_grpc_has_the_same_tls(start_agent, head_model, tmp_path):
+    grpc = pytest.importorskip("tritonclient.grpc", reason="pip install 'tierwise[dev]'")
+    server, server_key = _certificate(tmp_path, "server")
+    mine, my_key = _certificate(tmp_path, "client")
+    agent = start_agent(
+        "--model", f"m={head_model}", "--grpc", "127.0.0.1:0", "--tls-cert", str(server),
+        "--tls-key", str(server_key), "--tls-client-ca", str(mine),
+    )  # fmt: skip
+    address = agent.told["grpc"]
+    tls = {"ssl": True, "root_certificates": str(server)}
+    pair = {"private_key": str(my_key), "certificate_chain": str(mine)}
+    with grpc.InferenceServerClient(address, **tls, **pair) as client:
+        tensor = grpc.InferInput("x", [1, 3, 2, 2], "FP32")
+        tensor.set_data_from_numpy(X["x"])
+        np.testing.assert_array_equal(client.infer("m", [tensor]).as_numpy("mid"), 1)
+    for stranger in (tls, {}):  # without a certificate, without TLS
+        with (
+            grpc.InferenceServerClient(address, **stranger) as client,
+            pytest.raises(grpc.InferenceServerException),
+        ):
+            client.is_server_live(client_timeout=5)
 
 
 @pytest.mark.slow
