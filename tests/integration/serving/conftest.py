@@ -44,6 +44,16 @@ class RunningAgent:
 StartAgent = Callable[..., RunningAgent]
 
 
+def end_process(process: subprocess.Popen) -> None:
+    """Ask it to end, and make it."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 @contextlib.contextmanager
 def running_agent(folder: Path, *arguments: str, tier: str = "edge", listen: str = "127.0.0.1:0"):
     cache = folder / "cache"
@@ -64,12 +74,7 @@ def running_agent(folder: Path, *arguments: str, tier: str = "edge", listen: str
         told = json.loads(line)
         yield RunningAgent(told["listening"], told["tier"], process, cache, errors, told, reader)
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_process(process)
         reader.join(10)
         process.stdout.close()
         process.stderr.close()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from tests.foreign_environment import environment
+from tests.integration.serving.conftest import end_process
 
 from tierwise.errors import TierFault
 from tierwise.serving.stage import NextHop, StageSpec
@@ -72,12 +73,7 @@ def mlserver(tmp_path_factory, tail_model) -> Iterator[str]:
         rest.start()
         yield found[1]
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_process(process)
     rest.join(10)
     process.stdout.close()
 
