@@ -17,6 +17,7 @@ from tierwise.serving.artifacts import Incoming
 from tierwise.serving.codec import (
     InferRequest,
     InferResponse,
+    decode_ahead,
     decode_request,
     encode_response,
 )
@@ -185,12 +186,22 @@ class AgentApplication:
         model = self._model(path)
         job = self.service.job(request.received_at, request.wire_bytes)
         job.client = client
+        ahead = [self._decode_ahead(request)]
 
         def answer() -> HttpResponse:
             job.arrived(request.received_at, request.wire_bytes)
-            return self._infer(model, self._decoder(request), job)
+            decode, decoded = self._decoder(request), ahead.pop()
+            return self._infer(model, decode if decoded is None else lambda: decoded, job)
 
         return answer
+
+    def _decode_ahead(self, request: HttpRequest) -> InferRequest | None:
+        """What can be decoded while the rest of the body is on its way."""
+        try:
+            json_bytes = _header_length(request, request.body)
+        except Refusal:
+            return None  # said when all of it has come
+        return decode_ahead(request.body, request.present, json_bytes, self._limits)
 
     def _submit_infer(self, model: ServedModel, request: HttpRequest, respond: Respond) -> None:
         job = self.service.job(request.received_at, request.wire_bytes)

@@ -78,7 +78,9 @@ class Incoming:
 
     def abort(self) -> None:
         """Leave nothing behind."""
-        self._file.close()
+        # A full disk fails again here, with what is still buffered.
+        with suppress(OSError):
+            self._file.close()
         with suppress(FileNotFoundError):
             self._temporary.unlink()
 

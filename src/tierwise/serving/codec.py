@@ -145,6 +145,31 @@ def decode_request(
     )
 
 
+def decode_ahead(
+    body: memoryview, present: int, json_bytes: int | None, limits: Limits
+) -> InferRequest | None:
+    """Decode a request whose raw data is still on its way into ``body``.
+
+    Its arrays are views of what isn't there yet. ``None``: it can't be read before all of it has
+    come, or is wrong, which :func:`decode_request` will say.
+
+    Args:
+        body: Room for the whole body.
+        present: How many of its bytes have come.
+        json_bytes: Length of its JSON part.
+        limits: What is accepted.
+    """
+    if json_bytes is None or not 0 < json_bytes <= min(present, _REMEMBERED_BYTES):
+        return None
+    try:
+        header = _remembered_header(bytes(body[:json_bytes]), limits)
+        if any(tensor.size is None or tensor.datatype == BYTES for tensor in header.inputs):
+            return None
+        return InferRequest(_tensors(header.inputs, body[json_bytes:]), *header[1:])
+    except Refusal:
+        return None
+
+
 def _read_header(text: bytes, limits: Limits) -> _RequestHeader:
     header = parse_json(text, limits)
     parameters = mapping(header.get("parameters", {}), "parameters")

@@ -31,6 +31,7 @@ class HttpRequest:
         path: Decoded, without the query.
         headers: Names in lower case.
         body: All of it, or empty where a sink took it.
+        present: In :meth:`Application.expect`: how many bytes of ``body`` have come.
         received_at: ``time.perf_counter()`` when the last byte had arrived.
         wire_bytes: Size of headers and body.
         secure: Whether it came over TLS.
@@ -42,6 +43,7 @@ class HttpRequest:
     path: str
     headers: Mapping[str, str]
     body: memoryview = field(default_factory=lambda: memoryview(b""))
+    present: int = 0
     received_at: float = 0.0
     wire_bytes: int = 0
     cancelled: bool = False

@@ -202,6 +202,7 @@ class Connection(asyncio.BufferedProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Answer and close: what else comes on this connection cannot be understood."""
         self._refused = True
+        self._reader.drop()
         if self._transport is not None and not self._transport.is_closing():
             self._write(self._all.application.refused(refusal))
             self._linger()

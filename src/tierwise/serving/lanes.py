@@ -133,11 +133,12 @@ class Lane:
             head = self._plain(end)
             if head is None:
                 return self._unserved()
+            self._make_room(head, end)
             try:
                 answer = self._lanes.expect(head.request, self._sock)
             except Refusal:
                 return self._unserved()
-            missing = self._read_body(head, end)
+            missing = self._read_body(head.request, end)
             if missing is not None:
                 return missing
             self._write(answer())
@@ -194,15 +195,21 @@ class Lane:
         )
         return head if plain else None
 
-    def _read_body(self, head: Head, end: int) -> Leftover | None:
-        """Fill in the request's body; what is to be given back where it doesn't come."""
+    def _make_room(self, head: Head, end: int) -> None:
+        """Give the request its body, with what came along with its head."""
         length = head.length
         assert length is not None
-        body = np.empty(length, np.uint8).data
-        came = memoryview(self._head)
-        have = min(self._have - end, length)
-        body[:have] = came[end : end + have]
-        further = bytes(came[end + have : self._have])
+        request = head.request
+        # Not zeroed: the kernel writes every byte before anyone reads it.
+        request.body = np.empty(length, np.uint8).data
+        request.present = min(self._have - end, length)
+        request.body[: request.present] = memoryview(self._head)[end : end + request.present]
+
+    def _read_body(self, request: HttpRequest, end: int) -> Leftover | None:
+        """Fill the request's body; what is to be given back where it doesn't come."""
+        body, have = request.body, request.present
+        length = len(body)
+        further = bytes(memoryview(self._head)[end + have : self._have])
         late = time.perf_counter() + _STALL_S + length / _FAST_BYTES_PER_S
         while have < length:
             try:
@@ -214,8 +221,6 @@ class Lane:
             have += max(count, 0)
             if have < length and time.perf_counter() > late:
                 return Leftover(b"".join([self._last_text, body[:have]]))
-        request = head.request
-        request.body = body
         request.received_at = time.perf_counter()
         request.wire_bytes += length
         self._head[: len(further)] = further

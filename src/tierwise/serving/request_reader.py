@@ -106,13 +106,17 @@ class RequestReader:
 
     def forget(self) -> None:
         """The request is answered, or nobody waits for an answer any more."""
+        self.drop()
+        self.request = None
+
+    def drop(self) -> None:
+        """Give back what the request's body takes."""
         if self._sink is not None:
             self._sink.abort()
             self._sink = None
         self._all.in_flight_bytes -= self._reserved
         self._reserved = 0
         self._body, self._body_bytes, self._chunked = None, 0, None
-        self.request = None
 
     def begin_with(self, data: bytes) -> int:
         """Start a request with bytes that were read elsewhere; their count, to be received."""
