@@ -23,8 +23,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from tierwise.serving.client import AgentClient
-from tierwise.serving.codec import WireTensor, encode_request
 from tierwise.serving.connection_pool import ConnectionPool
+from tierwise.serving.encoding import encode_request
+from tierwise.serving.messages import WireTensor
 
 SIZES = {"0.6 MB": 600_000, "20 MB": 20_000_000}
 ANSWER_BYTES = 4096

@@ -14,18 +14,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from tierwise.serving.artifacts import Incoming
-from tierwise.serving.codec import (
-    InferRequest,
-    InferResponse,
-    decode_ahead,
-    decode_request,
-    encode_response,
-)
+from tierwise.serving.decoding import decode_ahead, decode_request
+from tierwise.serving.encoding import encode_response
 from tierwise.serving.faults import BadRequest, NotFound, Overloaded, Refusal
 from tierwise.serving.http_application import Respond, Sink
 from tierwise.serving.http_head import HEADER_LENGTH, HttpRequest, HttpResponse, json_length
 from tierwise.serving.job import Job
 from tierwise.serving.logs import FIELDS
+from tierwise.serving.messages import InferRequest, InferResponse
 from tierwise.serving.metrics import AgentCollector, Metrics
 from tierwise.serving.openapi import openapi
 from tierwise.serving.repository import VERSION, ServedModel

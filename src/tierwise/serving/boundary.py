@@ -13,10 +13,10 @@ import numpy as np
 
 from tierwise.errors import TierwiseError
 from tierwise.operators.encoding import NONE, Encoding, decode, encode
-from tierwise.serving.codec import WireTensor
 from tierwise.serving.datatypes import NUMPY_OF, datatype_of
 from tierwise.serving.faults import BadRequest, TooLarge
 from tierwise.serving.limits import DEFAULT_LIMITS
+from tierwise.serving.messages import WireTensor
 
 _ENCODING, _SHAPE, _DATATYPE = "tierwise_encoding", "tierwise_shape", "tierwise_datatype"
 

@@ -16,11 +16,13 @@ import numpy as np
 
 from tierwise.errors import TierFault, UserError
 from tierwise.serving.artifacts import sha256_of
-from tierwise.serving.codec import WireTensor, decode_response, encode_request
 from tierwise.serving.connection_pool import ConnectionPool, Dial, fault_of
+from tierwise.serving.decoding import decode_response
+from tierwise.serving.encoding import encode_request
 from tierwise.serving.faults import Refusal
 from tierwise.serving.http_client import RawReply
 from tierwise.serving.http_head import json_length
+from tierwise.serving.messages import WireTensor
 from tierwise.serving.repository import IMAGE
 from tierwise.serving.stage import StageSpec
 from tierwise.serving.strict_json import parse_json

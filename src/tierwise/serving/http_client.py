@@ -17,7 +17,7 @@ from typing import NamedTuple
 import httptools
 import numpy as np
 
-from tierwise.serving.codec import body_bytes
+from tierwise.serving.encoding import body_bytes
 from tierwise.serving.plain_sockets import limit_waits, send_all
 from tierwise.serving.strict_json import Buffer
 

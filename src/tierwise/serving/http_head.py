@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from tierwise.serving.codec import body_bytes
+from tierwise.serving.encoding import body_bytes
 from tierwise.serving.faults import BadRequest, Refusal
 from tierwise.serving.strict_json import Buffer
 

@@ -12,7 +12,7 @@ import time
 
 import httptools
 
-from tierwise.serving.codec import body_bytes
+from tierwise.serving.encoding import body_bytes
 from tierwise.serving.faults import Overloaded, Refusal
 from tierwise.serving.http_connections import Connections
 from tierwise.serving.http_head import (

@@ -9,10 +9,10 @@ import numpy as np
 from tierwise.errors import TierwiseError
 from tierwise.runtime.session import open_session
 from tierwise.serving.boundary import decode_boundary, encode_boundary
-from tierwise.serving.codec import InferRequest, InferResponse, WireTensor
 from tierwise.serving.datatypes import datatype_of
 from tierwise.serving.faults import BadRequest
 from tierwise.serving.job import Job
+from tierwise.serving.messages import InferRequest, InferResponse, WireTensor
 from tierwise.serving.repository import IMAGE, VERSION, ServedModel, TensorMetadata
 from tierwise.serving.timing import Hop
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tierwise.serving.codec import body_bytes
+from tierwise.serving.encoding import body_bytes
 from tierwise.serving.faults import Refusal
 from tierwise.serving.http_head import Head, HttpRequest, HttpResponse, parse_head, response_head
 from tierwise.serving.limits import Limits

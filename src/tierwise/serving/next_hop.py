@@ -8,15 +8,9 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from tierwise.serving.codec import (
-    InferRequest,
-    InferResponse,
-    WireTensor,
-    decode_response,
-    encode_json_request,
-    encode_request,
-)
 from tierwise.serving.connection_pool import ConnectionPool
+from tierwise.serving.decoding import decode_response
+from tierwise.serving.encoding import encode_json_request, encode_request
 from tierwise.serving.faults import (
     BadRequest,
     DeadlinePassed,
@@ -27,6 +21,7 @@ from tierwise.serving.faults import (
 from tierwise.serving.http_client import RawReply
 from tierwise.serving.http_head import json_length
 from tierwise.serving.job import Job
+from tierwise.serving.messages import InferRequest, InferResponse, WireTensor
 from tierwise.serving.stage import NextHop
 from tierwise.serving.strict_json import Buffer, parse_json
 from tierwise.serving.timing import TIMING, Hop

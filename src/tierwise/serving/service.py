@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 from tierwise.runtime.instructions import cpu_instructions
-from tierwise.serving.codec import InferRequest, InferResponse
 from tierwise.serving.faults import (
     BadRequest,
     Cancelled,
@@ -21,6 +20,7 @@ from tierwise.serving.inference import Slots, infer
 from tierwise.serving.job import Job
 from tierwise.serving.limits import Limits
 from tierwise.serving.logs import FIELDS
+from tierwise.serving.messages import InferRequest, InferResponse
 from tierwise.serving.repository import VERSION, Repository, ServedModel
 from tierwise.serving.stage import StageSpec
 from tierwise.serving.strict_json import parse_json

@@ -14,7 +14,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tierwise.serving.codec import WireTensor, encode_request
+from tierwise.serving.encoding import encode_request
+from tierwise.serving.messages import WireTensor
 from tierwise.serving.stage import NextHop, StageSpec
 
 pytestmark = pytest.mark.xdist_group("serving")

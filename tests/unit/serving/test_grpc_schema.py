@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from tierwise.serving.codec import InferResponse, WireTensor
 from tierwise.serving.faults import BadRequest, TooLarge
 from tierwise.serving.grpc.convert import decode_message, encode_message
 from tierwise.serving.grpc.schema import PACKAGE, POOL, message_class
 from tierwise.serving.limits import Limits
+from tierwise.serving.messages import InferResponse, WireTensor
 
 theirs = pytest.importorskip("tritonclient.grpc.service_pb2", reason="pip install 'tierwise[dev]'")
 config = pytest.importorskip("tritonclient.grpc.model_config_pb2")

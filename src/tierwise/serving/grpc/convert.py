@@ -6,16 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tierwise.serving.codec import (
-    InferRequest,
-    InferResponse,
-    RequestedOutput,
-    WireTensor,
-)
 from tierwise.serving.datatypes import BYTES, NUMPY_OF, datatype_of
 from tierwise.serving.faults import BadRequest, TooLarge
 from tierwise.serving.grpc.schema import message_class
 from tierwise.serving.limits import Limits
+from tierwise.serving.messages import InferRequest, InferResponse, RequestedOutput, WireTensor
 from tierwise.serving.tensor_data import array_of_bytes, check_shape, from_binary, to_binary
 
 _Response = message_class("ModelInferResponse")

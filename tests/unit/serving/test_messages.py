@@ -8,17 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tierwise.serving.codec import (
-    InferResponse,
-    WireTensor,
-    decode_request,
-    decode_response,
-    encode_request,
-    encode_response,
-)
 from tierwise.serving.datatypes import NUMPY_OF
+from tierwise.serving.decoding import decode_ahead, decode_request, decode_response
+from tierwise.serving.encoding import encode_request, encode_response
 from tierwise.serving.faults import BadRequest, Refusal, TooLarge
-from tierwise.serving.limits import Limits
+from tierwise.serving.limits import DEFAULT_LIMITS, Limits
+from tierwise.serving.messages import InferResponse, WireTensor
 
 ARRAYS = st.sampled_from(sorted(set(NUMPY_OF) - {"BF16"})).flatmap(
     lambda name: hnp.arrays(NUMPY_OF[name], hnp.array_shapes(min_dims=0, max_dims=4, min_side=0))
@@ -178,3 +173,59 @@ def test_a_hundred_thousand_damaged_bodies_raise_nothing_but_refusals():
         with contextlib.suppress(Refusal):
             decode_request(bytes(body), length)
         assert time.perf_counter() < end, f"only {count} bodies in a minute"
+
+
+def _answer(parameters, **tensor):
+    response = InferResponse((WireTensor("y", np.arange(3), tensor),), parameters, "m", "1", "7")
+    buffers, json_bytes = encode_response(response, {}, binary_default=True)
+    return b"".join(buffers), json_bytes
+
+
+@pytest.mark.parametrize("took", [1.5, {"nested": {"tierwise_timing": []}}, 'a"},"parameters":'])
+def test_an_answer_that_tells_its_timing_reads_as_any_other(took):
+    for _ in range(2):  # the second with what was remembered
+        read = decode_response(*_answer({"tierwise_timing": [took]}))
+        assert read.parameters == {"tierwise_timing": [took]}
+        assert (read.model_name, read.model_version, read.request_id) == ("m", "1", "7")
+        np.testing.assert_array_equal(read.outputs[0].array, np.arange(3))
+        # The same words inside a tensor's own parameters are not the answer's.
+        inside = decode_response(*_answer({"other": took}, tierwise_timing=took))
+        assert inside.parameters == {"other": took}
+        assert inside.outputs[0].parameters == {"tierwise_timing": took}
+
+
+@pytest.mark.parametrize("end", [b"]", b',"outputs":3}', b"} "], ids=["bracket", "twice", "space"])
+def test_an_answer_that_is_damaged_behind_its_timing_is_read_whole(end):
+    text = b'{"outputs":[],"parameters":{"tierwise_timing":1}' + end
+    if end == b"} ":
+        assert decode_response(text).parameters == {"tierwise_timing": 1}
+        return
+    with pytest.raises(BadRequest):
+        decode_response(text)
+
+
+def test_a_request_is_decoded_before_its_data_is_there():
+    array = np.arange(5, dtype=np.float32)
+    buffers, json_bytes = encode_request([WireTensor("x", array)])
+    whole = np.frombuffer(b"".join(buffers), np.uint8)
+    body = np.zeros_like(whole)
+    body[:json_bytes] = whole[:json_bytes]
+    read = decode_ahead(body.data, json_bytes, json_bytes, DEFAULT_LIMITS)
+    body[:] = whole
+    np.testing.assert_array_equal(read.inputs[0].array, array)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [_tensor(), _tensor(datatype="BYTES", data=None), _tensor(shape=[3], data=None)],
+    ids=["JSON", "texts", "wrong size"],
+)
+def test_what_needs_its_data_or_is_wrong_is_not_decoded_ahead(tensor):
+    if tensor["data"] is None:
+        del tensor["data"]
+        tensor["parameters"] = {"binary_data_size": 8}
+    text = _body([tensor])
+    body = np.zeros(len(text) + 8, np.uint8)
+    body[: len(text)] = np.frombuffer(text, np.uint8)
+    for present in (0, len(text)):
+        assert decode_ahead(body.data, present, len(text), DEFAULT_LIMITS) is None

@@ -1,8 +1,8 @@
-"""Bytes to requests and responses, and back: Open Inference Protocol V2, binary extension included.
+"""Bytes to requests and responses: Open Inference Protocol V2, binary extension included.
 
 A body is a JSON header of ``json_bytes`` bytes followed by the raw data of the tensors that have a
 ``binary_data_size`` parameter, in order. Arrays are views of the body: nothing is copied, except
-``BYTES`` elements. Encoding returns a list of buffers for a gathering write, for the same reason.
+``BYTES`` elements.
 
 Sources: https://github.com/kserve/open-inference-protocol (REST) and Triton Inference Server's
 "Binary Tensor Data Extension".
@@ -10,17 +10,14 @@ Sources: https://github.com/kserve/open-inference-protocol (REST) and Triton Inf
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
-import orjson
-
-from tierwise.serving.datatypes import BYTES, NUMPY_OF, datatype_of
+from tierwise.serving.datatypes import BYTES, NUMPY_OF
 from tierwise.serving.faults import BadRequest, Refusal, TooLarge
 from tierwise.serving.limits import DEFAULT_LIMITS, Limits
+from tierwise.serving.messages import InferRequest, InferResponse, RequestedOutput, WireTensor
 from tierwise.serving.strict_json import Buffer, mapping, objects, parse_json
-from tierwise.serving.tensor_data import check_shape, from_binary, from_json, to_binary, to_json
+from tierwise.serving.tensor_data import check_shape, from_binary, from_json
 from tierwise.serving.timing import TIMING
 
 # A client sends the same JSON part again and again, or one for each size of image.
@@ -28,64 +25,6 @@ _REMEMBERED, _REMEMBERED_BYTES = 128, 2048
 # Where the part of an answer begins that is never the same.
 _PARAMETERS = b',"parameters":'
 _TIMED = _PARAMETERS + b'{"%b":' % TIMING.encode()
-_NONE: Mapping[str, Any] = MappingProxyType({})
-
-
-# Tuples, because a hop makes a dozen of them and a frozen dataclass takes three times as long.
-class WireTensor(NamedTuple):
-    """One tensor of a request or a response.
-
-    Attributes:
-        name: Its name.
-        array: Its data, in its shape; ``BYTES`` is an object array of :class:`bytes`.
-        parameters: Further parameters, without those of the binary extension.
-    """
-
-    name: str
-    array: np.ndarray
-    parameters: Mapping[str, Any] = _NONE
-
-
-class RequestedOutput(NamedTuple):
-    """An output that the client asks for.
-
-    Attributes:
-        name: Its name.
-        binary: Whether its data is wanted in binary.
-        classification: Triton's classification extension: the top n as text; 0: not asked for.
-    """
-
-    name: str
-    binary: bool
-    classification: int = 0
-
-
-class InferRequest(NamedTuple):
-    """A decoded inference request.
-
-    Attributes:
-        inputs: In the order of the body.
-        outputs: What is asked for; empty: everything.
-        parameters: Of the request.
-        request_id: The client's own id, or ``""``.
-        binary_default: Whether outputs not named in ``outputs`` are wanted in binary.
-    """
-
-    inputs: tuple[WireTensor, ...]
-    outputs: tuple[RequestedOutput, ...] = ()
-    parameters: Mapping[str, Any] = _NONE
-    request_id: str = ""
-    binary_default: bool = False
-
-
-class InferResponse(NamedTuple):
-    """A decoded inference response."""
-
-    outputs: tuple[WireTensor, ...]
-    parameters: Mapping[str, Any] = _NONE
-    model_name: str = ""
-    model_version: str = ""
-    request_id: str = ""
 
 
 class _Announced(NamedTuple):
@@ -237,86 +176,6 @@ def _read_response(text: bytes, limits: Limits) -> _ResponseHeader:
 _remembered_response = lru_cache(_REMEMBERED)(_read_response)
 
 
-def encode_request(
-    inputs: Iterable[WireTensor],
-    parameters: Mapping[str, Any] | None = None,
-    request_id: str = "",
-) -> tuple[list[Buffer], int]:
-    """Encode a request, every tensor in binary and every output asked for in binary.
-
-    Returns:
-        The buffers of the body in order, and the length of the JSON part.
-    """
-    entries, blobs = _encode_tensors((tensor, True) for tensor in inputs)
-    options = orjson.dumps({"binary_data_output": True, **(parameters or {})})
-    name = b',"id":' + orjson.dumps(request_id) if request_id else b""
-    text = b'{"parameters":%b,"inputs":%b%b}' % (options, entries, name)
-    return [text, *blobs], len(text)
-
-
-def encode_json_request(
-    inputs: Iterable[WireTensor],
-    parameters: Mapping[str, Any] | None = None,
-    request_id: str = "",
-) -> bytes:
-    """Encode a request as JSON alone, for servers without the binary extension.
-
-    Raises:
-        BadRequest: a tensor holds NaN or infinity, which JSON cannot carry.
-    """
-    try:
-        entries, _ = _encode_tensors((tensor, False) for tensor in inputs)
-    except ValueError as error:
-        raise BadRequest(
-            "A tensor holds NaN or infinity, which JSON cannot carry, and the next server takes "
-            "no binary tensors."
-        ) from error
-    options = _PARAMETERS + orjson.dumps(dict(parameters)) if parameters else b""
-    name = b',"id":' + orjson.dumps(request_id) if request_id else b""
-    return b'{"inputs":%b%b%b}' % (entries, options, name)
-
-
-def encode_response(
-    response: InferResponse, wanted: Mapping[str, bool], *, binary_default: bool
-) -> tuple[list[Buffer], int | None]:
-    """Encode a response.
-
-    Args:
-        response: What to send.
-        wanted: Whether an output is wanted in binary, by name.
-        binary_default: The same for outputs that aren't in ``wanted``.
-
-    Returns:
-        The buffers of the body in order, and the length of the JSON part, or ``None`` where the
-        body is JSON alone.
-
-    Raises:
-        BadRequest: an output that JSON cannot hold (NaN, infinity) was not asked for in binary.
-    """
-    try:
-        entries, blobs = _encode_tensors(
-            (tensor, wanted.get(tensor.name, binary_default)) for tensor in response.outputs
-        )
-    except ValueError as error:
-        raise BadRequest(
-            "An output holds NaN or infinity, which JSON cannot carry. "
-            'Ask for it in binary: "parameters": {"binary_data_output": true}.'
-        ) from error
-    text = b'{"model_name":%b,"model_version":%b,"outputs":%b%b%b}' % (
-        orjson.dumps(response.model_name),
-        orjson.dumps(response.model_version),
-        entries,
-        b',"id":' + orjson.dumps(response.request_id) if response.request_id else b"",
-        _PARAMETERS + orjson.dumps(dict(response.parameters)) if response.parameters else b"",
-    )
-    return [text, *blobs], len(text) if blobs else None
-
-
-def body_bytes(buffers: Sequence[Buffer]) -> int:
-    """Length of a body given as a list of buffers."""
-    return sum(map(len, buffers))
-
-
 def _split(body: Buffer, json_bytes: int | None, limits: Limits) -> tuple[memoryview, memoryview]:
     view = memoryview(body).cast("B")
     length = len(view) if json_bytes is None else json_bytes
@@ -387,45 +246,3 @@ def _tensors(announced: Iterable[_Announced], binary: memoryview) -> tuple[WireT
             "binary_data_size must add up to the body."
         )
     return tuple(tensors)
-
-
-def _encode_tensors(
-    tensors: Iterable[tuple[WireTensor, bool]],
-) -> tuple[bytes, list[Buffer]]:
-    """The list of tensors as JSON, and the raw data of those that go in binary."""
-    entries: list[bytes] = []
-    blobs: list[Buffer] = []
-    for (name, array, parameters), binary in tensors:
-        if not binary:
-            entries.append(_entry(name, array.dtype, array.shape, parameters, to_json(array)))
-            continue
-        blob = to_binary(array)
-        blobs.append(blob)
-        if parameters:
-            sized = {**parameters, "binary_data_size": len(blob)}
-            entries.append(_entry(name, array.dtype, array.shape, sized))
-        else:
-            entries.append(_plain_entry(name, array.dtype, array.shape, len(blob)))
-    return b"[%b]" % b",".join(entries), blobs
-
-
-@lru_cache(_REMEMBERED)
-def _plain_entry(
-    name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...], size: int
-) -> bytes:
-    return _entry(name, dtype, shape, {"binary_data_size": size})
-
-
-def _entry(
-    name: str,
-    dtype: np.dtype[np.generic],
-    shape: tuple[int, ...],
-    parameters: Mapping[str, Any],
-    data: list[Any] | None = None,
-) -> bytes:
-    entry: dict[str, Any] = {"name": name, "datatype": datatype_of(dtype), "shape": shape}
-    if data is not None:
-        entry["data"] = data
-    if parameters:
-        entry["parameters"] = dict(parameters)
-    return orjson.dumps(entry)

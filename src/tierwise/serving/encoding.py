@@ -1,0 +1,143 @@
+"""Requests and responses to bytes: Open Inference Protocol V2, binary extension included.
+
+Encoding returns a list of buffers for a gathering write, of which tensors are views. What the JSON
+part says of a tensor is the same in every request, so it is made once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tierwise.serving.datatypes import datatype_of
+from tierwise.serving.faults import BadRequest
+from tierwise.serving.messages import InferResponse, WireTensor
+from tierwise.serving.strict_json import Buffer
+from tierwise.serving.tensor_data import to_binary, to_json
+
+# A model's tensors, or one for each size of image.
+_REMEMBERED = 128
+
+
+def encode_request(
+    inputs: Iterable[WireTensor],
+    parameters: Mapping[str, Any] | None = None,
+    request_id: str = "",
+) -> tuple[list[Buffer], int]:
+    """Encode a request, every tensor in binary and every output asked for in binary.
+
+    Returns:
+        The buffers of the body in order, and the length of the JSON part.
+    """
+    entries, blobs = _encode_tensors((tensor, True) for tensor in inputs)
+    options = orjson.dumps({"binary_data_output": True, **(parameters or {})})
+    name = b',"id":' + orjson.dumps(request_id) if request_id else b""
+    text = b'{"parameters":%b,"inputs":%b%b}' % (options, entries, name)
+    return [text, *blobs], len(text)
+
+
+def encode_json_request(
+    inputs: Iterable[WireTensor],
+    parameters: Mapping[str, Any] | None = None,
+    request_id: str = "",
+) -> bytes:
+    """Encode a request as JSON alone, for servers without the binary extension.
+
+    Raises:
+        BadRequest: a tensor holds NaN or infinity, which JSON cannot carry.
+    """
+    try:
+        entries, _ = _encode_tensors((tensor, False) for tensor in inputs)
+    except ValueError as error:
+        raise BadRequest(
+            "A tensor holds NaN or infinity, which JSON cannot carry, and the next server takes "
+            "no binary tensors."
+        ) from error
+    options = b',"parameters":' + orjson.dumps(dict(parameters)) if parameters else b""
+    name = b',"id":' + orjson.dumps(request_id) if request_id else b""
+    return b'{"inputs":%b%b%b}' % (entries, options, name)
+
+
+def encode_response(
+    response: InferResponse, wanted: Mapping[str, bool], *, binary_default: bool
+) -> tuple[list[Buffer], int | None]:
+    """Encode a response.
+
+    Args:
+        response: What to send.
+        wanted: Whether an output is wanted in binary, by name.
+        binary_default: The same for outputs that aren't in ``wanted``.
+
+    Returns:
+        The buffers of the body in order, and the length of the JSON part, or ``None`` where the
+        body is JSON alone.
+
+    Raises:
+        BadRequest: an output that JSON cannot hold (NaN, infinity) was not asked for in binary.
+    """
+    try:
+        entries, blobs = _encode_tensors(
+            (tensor, wanted.get(tensor.name, binary_default)) for tensor in response.outputs
+        )
+    except ValueError as error:
+        raise BadRequest(
+            "An output holds NaN or infinity, which JSON cannot carry. "
+            'Ask for it in binary: "parameters": {"binary_data_output": true}.'
+        ) from error
+    text = b'{"model_name":%b,"model_version":%b,"outputs":%b%b%b}' % (
+        orjson.dumps(response.model_name),
+        orjson.dumps(response.model_version),
+        entries,
+        b',"id":' + orjson.dumps(response.request_id) if response.request_id else b"",
+        b',"parameters":' + orjson.dumps(dict(response.parameters)) if response.parameters else b"",
+    )
+    return [text, *blobs], len(text) if blobs else None
+
+
+def body_bytes(buffers: Sequence[Buffer]) -> int:
+    """Length of a body given as a list of buffers."""
+    return sum(map(len, buffers))
+
+
+def _encode_tensors(
+    tensors: Iterable[tuple[WireTensor, bool]],
+) -> tuple[bytes, list[Buffer]]:
+    """The list of tensors as JSON, and the raw data of those that go in binary."""
+    entries: list[bytes] = []
+    blobs: list[Buffer] = []
+    for (name, array, parameters), binary in tensors:
+        if not binary:
+            entries.append(_entry(name, array.dtype, array.shape, parameters, to_json(array)))
+            continue
+        blob = to_binary(array)
+        blobs.append(blob)
+        if parameters:
+            sized = {**parameters, "binary_data_size": len(blob)}
+            entries.append(_entry(name, array.dtype, array.shape, sized))
+        else:
+            entries.append(_plain_entry(name, array.dtype, array.shape, len(blob)))
+    return b"[%b]" % b",".join(entries), blobs
+
+
+@lru_cache(_REMEMBERED)
+def _plain_entry(
+    name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...], size: int
+) -> bytes:
+    return _entry(name, dtype, shape, {"binary_data_size": size})
+
+
+def _entry(
+    name: str,
+    dtype: np.dtype[np.generic],
+    shape: tuple[int, ...],
+    parameters: Mapping[str, Any],
+    data: list[Any] | None = None,
+) -> bytes:
+    entry: dict[str, Any] = {"name": name, "datatype": datatype_of(dtype), "shape": shape}
+    if data is not None:
+        entry["data"] = data
+    if parameters:
+        entry["parameters"] = dict(parameters)
+    return orjson.dumps(entry)
