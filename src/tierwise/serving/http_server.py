@@ -70,7 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         self._all.open.discard(self)
         if self._reader.request is not None:
             self._reader.request.cancel()
-        self._reader.forget()
+        self._reader.close()
 
     def eof_received(self) -> bool:
         """The client has left; closes the transport."""

@@ -16,6 +16,10 @@ _HEAD_BYTES = 4096
 _SINK_BYTES = 256 * 1024
 
 
+def _nothing(_: object) -> None:
+    pass
+
+
 class RequestReader:
     """Reads one request after the other; what it has of the next one waits.
 
@@ -108,6 +112,11 @@ class RequestReader:
         """The request is answered, or nobody waits for an answer any more."""
         self.drop()
         self.request = None
+
+    def close(self) -> None:
+        """The connection is gone; lets go of it, or both would wait for the collector."""
+        self.forget()
+        self._allow = self._tell = _nothing
 
     def drop(self) -> None:
         """Give back what the request's body takes."""
