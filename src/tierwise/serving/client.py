@@ -17,7 +17,7 @@ import numpy as np
 from tierwise.errors import TierFault, UserError
 from tierwise.serving.artifacts import sha256_of
 from tierwise.serving.connection_pool import ConnectionPool, Dial, fault_of
-from tierwise.serving.decoding import decode_response
+from tierwise.serving.decoding import decode_outputs
 from tierwise.serving.encoding import encode_request
 from tierwise.serving.faults import Refusal
 from tierwise.serving.http_client import RawReply
@@ -221,11 +221,11 @@ class AgentClient:
         if reply.status != 200:
             self._check(reply, f"run {model}")
         try:
-            response = decode_response(reply.body, json_length(reply.headers))
+            response, account = decode_outputs(reply.body, json_length(reply.headers))
             outputs = {tensor.name: tensor.array for tensor in response.outputs}
             done = time.perf_counter()
             # Not part of what the user waited for: the accounts are the measurement's.
-            told = response.parameters.get(TIMING, ()) if timing else ()
+            told = account().get(TIMING, ()) if timing else ()
             hops = tuple(Hop.from_json(entry) for entry in told)
         except (Refusal, ValueError, AttributeError, TypeError) as error:
             raise TierFault(

@@ -8,7 +8,7 @@ Sources: https://github.com/kserve/open-inference-protocol (REST) and Triton Inf
 "Binary Tensor Data Extension".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -141,24 +141,35 @@ def decode_response(
     body: Buffer, json_bytes: int | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> InferResponse:
     """Decode the body of an inference response; raises as :func:`decode_request`."""
+    response, parameters = decode_outputs(body, json_bytes, limits)
+    return response._replace(parameters=parameters())
+
+
+def decode_outputs(
+    body: Buffer, json_bytes: int | None = None, limits: Limits = DEFAULT_LIMITS
+) -> tuple[InferResponse, Callable[[], Mapping[str, Any]]]:
+    """Decode a response, but read its parameters, where it tells its timing, only when asked.
+
+    What a server says of its tensors is the same every time; what it took isn't.
+
+    Raises:
+        BadRequest, TooLarge: as :func:`decode_request`; so may what reads the parameters.
+    """
     text, binary = _split(body, json_bytes, limits)
-    header = _response_header(bytes(text), limits)
-    return InferResponse(_tensors(header.outputs, binary), *header[1:])
-
-
-def _response_header(text: bytes, limits: Limits) -> _ResponseHeader:
-    """What a server says of its tensors is the same every time; what it took isn't."""
-    at = text.find(_TIMED, 0, _REMEMBERED_BYTES)
-    if at >= 0 and text.endswith(b"}"):
+    raw = bytes(text)
+    at = raw.find(_TIMED, 0, _REMEMBERED_BYTES)
+    if at >= 0 and raw.endswith(b"}"):
         try:
             # An object where it is closed here, so what is cut off is a member of it.
-            header = _remembered_response(text[:at] + b"}", limits)
-            parameters = parse_json(text[at + len(_PARAMETERS) : -1], limits)
+            header = _remembered_response(raw[:at] + b"}", limits)
         except Refusal:
             pass  # the marker stood somewhere else
         else:
-            return header._replace(parameters=parameters)
-    return _read_response(text, limits)
+            response = InferResponse(_tensors(header.outputs, binary), *header[1:])
+            return response, lambda: parse_json(raw[at + len(_PARAMETERS) : -1], limits)
+    header = _read_response(raw, limits)
+    response = InferResponse(_tensors(header.outputs, binary), *header[1:])
+    return response, lambda: header.parameters
 
 
 def _read_response(text: bytes, limits: Limits) -> _ResponseHeader:
