@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -107,13 +108,13 @@ def measure_shape(running, rate, rtt_s):
     return round_trip_s - ping_bits(running) / rate - rtt_s, sizes
 
 
-def measure_cpu() -> int:
+def measure_cpu(kept_by: Sequence[str]) -> int:
     missed = 0
     print("speed of work inside the share, relative to outside")
     print(f"{'share':>8}{'kept by':>10}" + "".join(f"{s * 1e3:>9g} ms" for s in WORK_S))
     for cpus in (*SHARES, 1.5):  # the last for the record: on two cores it leaves none to the study
         threads = math.ceil(cpus)
-        for backend in ("auto", "signals", "cgroup"):
+        for backend in kept_by:
             only = Topology((Tier("edge", cpus=cpus),))
             try:
                 running = emulated.start(only, idle_agent, backend="userspace", cpu=backend)
@@ -222,11 +223,17 @@ def main() -> int:
     every = ["root", "userns", "userspace", "cpu", "awake", "pauses"]
     parser.add_argument("what", nargs="*", default=every)
     parser.add_argument("--rates", type=float, nargs="*", default=RATES, help="Mbit/s")
+    ways = ["auto", "signals", "cgroup"]
+    parser.add_argument("--kept-by", nargs="*", default=ways, choices=ways, help="of shares")
     options = parser.parse_args()
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     if load > BUSY_LOAD:
         print(f"This machine is busy with other work (load {load:.1f} per core): expect less.")
-    others = {"cpu": measure_cpu, "awake": measure_awake, "pauses": measure_pauses}
+    others = {
+        "cpu": partial(measure_cpu, options.kept_by),
+        "awake": measure_awake,
+        "pauses": measure_pauses,
+    }
     rates = [rate * 1e6 for rate in options.rates]
     missed = sum(others[w]() if w in others else measure_links(w, rates) for w in options.what)
     print(f"{missed} figures further off than 5% or 1 ms (links) or 10% (shares)")

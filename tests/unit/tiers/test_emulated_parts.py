@@ -19,6 +19,7 @@ from tierwise.tiers.emulated.cgroups import _NAME
 from tierwise.tiers.emulated.channel import Channel
 from tierwise.tiers.emulated.cores import share_out
 from tierwise.tiers.emulated.delay import _Way
+from tierwise.tiers.emulated.lateness import Lateness
 from tierwise.tiers.emulated.linux import IS_LINUX, process_start, wants_core
 from tierwise.tiers.emulated.relay import _Direction, paths
 from tierwise.tiers.emulated.shares import CpuShares
@@ -107,6 +108,19 @@ def test_a_group_is_named_after_its_owner_for_good():
     assert match is not None
     assert match.groups() == (str(os.getpid()), start, "77")
     assert process_start(2**22 + 1) is None  # beyond the most pids there can be
+
+
+def test_lateness_follows_what_it_was_up_to_a_tenth_of_a_millisecond():
+    late = Lateness()
+    for _ in range(200):
+        late.was(30e-6)
+    assert late.usual_s == pytest.approx(30e-6, rel=0.01)
+    for _ in range(200):
+        late.was(1.0)
+    assert late.usual_s == pytest.approx(100e-6, rel=0.01)
+    for _ in range(200):
+        late.was(-1.0)
+    assert late.usual_s == pytest.approx(0.0, abs=1e-6)
 
 
 class Clock:
@@ -269,3 +283,14 @@ def test_real_tiers_cannot_be_shaped_cut_or_restarted():
 def test_an_emulated_tier_is_not_a_real_one():
     with pytest.raises(UserError, match="mobile has no url"):
         remote.connect(Topology((Tier("mobile"),)))
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="Linux kills children of dead parents, if asked")
+def test_a_child_whose_parent_died_before_it_first_ran_ends_itself():
+    """As the processes of idle priority did not, on a busy machine."""
+    orphaned = (
+        "import os; from tierwise.tiers.emulated.linux import die_with_parent; "
+        "die_with_parent(os.getppid() + 1); print('lives')"
+    )
+    said = subprocess.run([sys.executable, "-c", orphaned], capture_output=True, check=False)
+    assert (said.returncode, said.stdout) == (-signal.SIGKILL, b"")

@@ -7,6 +7,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -118,7 +119,7 @@ class Agent:
             stderr=subprocess.PIPE,
             start_new_session=True,
             # The keeper has one thread, so a function may run between fork and exec.
-            preexec_fn=self._become_tier,  # noqa: PLW1509
+            preexec_fn=partial(self._become_tier, os.getpid()),  # noqa: PLW1509
         )
         for pipe in (self._process.stdout, self._process.stderr):
             assert pipe is not None
@@ -191,8 +192,8 @@ class Agent:
         for group in self.setup.groups:
             group.remove()
 
-    def _become_tier(self) -> None:
-        die_with_parent()
+    def _become_tier(self, keeper: int) -> None:
+        die_with_parent(keeper)
         self.setup.enter()
         if self.namespace is not None:
             enter(self.namespace)

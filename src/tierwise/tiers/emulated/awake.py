@@ -42,11 +42,11 @@ def _yield_to_other_sessions() -> None:
 
 
 def _spin(core: int) -> int:
-    pid = os.fork()
+    parent, pid = os.getpid(), os.fork()
     if pid:
         return pid
     try:
-        die_with_parent()
+        die_with_parent(parent)
         os.sched_setaffinity(0, {core})
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         while True:

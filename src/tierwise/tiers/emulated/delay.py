@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from tierwise.tiers.emulated.channel import Channel, Message
+from tierwise.tiers.emulated.lateness import Lateness
 from tierwise.tiers.emulated.linux import inside, wake_on_time
 from tierwise.tiers.emulated.workers import start_worker, stop_worker
 
@@ -30,12 +31,6 @@ _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 _MOST_PACKET_BYTES = 65536
 # Packets read in one go before the due ones are delivered again. heuristic.
 _BATCH = 64
-# A wire needs no time to notice a packet. This process does, when one comes and again when one is
-# due: 25 to 45 microseconds from the moment that a packet was due until it was written (medians of
-# 45 to 810 packets, 2 virtual cores kept awake). So it begins as much earlier as it was late
-# before, on average, at most 0.1 ms; a machine that is busier than that shows as a longer delay.
-_LEARN = 0.05
-_MOST_LATE_S = 0.0001
 
 
 class DelayLine:
@@ -126,10 +121,10 @@ def _carry(control: Channel, devices: tuple[int, int]) -> None:
     wake_on_time()
     ways = _Way(devices[0], devices[1]), _Way(devices[1], devices[0])
     watched: list[int | socket.socket] = [control.socket, *devices]
-    late_s = 0.0
+    late = Lateness()
     while True:
         due = min((way.queue[0][0] for way in ways if way.queue), default=math.inf)
-        timeout = None if due == math.inf else max(0.0, due - late_s - time.monotonic())
+        timeout = None if due == math.inf else max(0.0, due - late.usual_s - time.monotonic())
         readable, _, _ = select.select(watched, [], [], timeout)
         if control.socket in readable:
             try:
@@ -140,11 +135,10 @@ def _carry(control: Channel, devices: tuple[int, int]) -> None:
             control.send({})
         for way in ways:
             if way.source in readable:
-                way.take(late_s)
-            way.give(late_s)
+                way.take(late.usual_s)
+            way.give(late.usual_s)
         if timeout and not readable:
-            took_s = time.monotonic() - (due - late_s)
-            late_s += _LEARN * (min(took_s, _MOST_LATE_S) - late_s)
+            late.was(time.monotonic() - (due - late.usual_s))
 
 
 def _shape(ways: tuple[_Way, _Way], message: Message) -> None:

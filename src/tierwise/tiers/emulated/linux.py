@@ -87,10 +87,16 @@ def new_user_namespace() -> None:
             file.write(text)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that made it ends."""
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread of ``parent`` that forked it ends.
+
+    Ends it now where that has happened already: on a busy machine a process may get its first time
+    on a core after its parent is dead, and nobody would ever end it.
+    """
     if IS_LINUX:
         _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def wake_on_time(priority: int | None = LINKS_PRIORITY) -> None:
@@ -105,6 +111,23 @@ def wake_on_time(priority: int | None = LINKS_PRIORITY) -> None:
     if priority is not None:
         with suppress(PermissionError):
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+
+
+@contextmanager
+def forks_prompt() -> Iterator[None]:
+    """Processes forked in the block have the links' priority, if we may give it.
+
+    In a user namespace nobody has the right any more, but whoever has the priority keeps it.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LINKS_PRIORITY))
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def real_time_part() -> float:

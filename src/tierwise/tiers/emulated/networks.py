@@ -10,6 +10,7 @@ from tierwise.errors import EnvironmentFault
 from tierwise.tiers.emulated.channel import Message
 from tierwise.tiers.emulated.linux import (
     IS_LINUX,
+    forks_prompt,
     inside,
     new_network_namespace,
     new_user_namespace,
@@ -226,8 +227,9 @@ def make_network(tiers: Sequence[str], links: Sequence[str], backend: Backend) -
     if backend in {"auto", "userns"}:
         reason = _tried(new_user_namespace)
         if reason is None:
-            new_user_namespace()
-            return NamespaceNetwork(tiers, "user namespace")
+            with forks_prompt():
+                new_user_namespace()
+                return NamespaceNetwork(tiers, "user namespace")
         reasons.append(reason)
     if backend in {"auto", "userspace"}:
         return UserSpaceNetwork(tiers, links)

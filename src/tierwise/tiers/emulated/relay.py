@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tierwise.tiers.emulated.channel import Channel
+from tierwise.tiers.emulated.lateness import Lateness
 from tierwise.tiers.emulated.linux import wake_on_time
 
 # A link accepts bytes as long as it is busy for less than this: the sender's queue before it.
@@ -103,6 +104,7 @@ class Relay:
         self._flows: list[_Flow] = []
         self._due: list[tuple[float, int, _Flow, bytes]] = []
         self._sequence = 0
+        self._late = Lateness()
 
     def run(self) -> None:
         """Relay until the keeper closes the control channel."""
@@ -131,10 +133,12 @@ class Relay:
                 if flow is not None:
                     self._read(flow)
             self._forget_finished()
+            if wake is not None and wake > now and not (readable or writable):
+                self._late.was(time.monotonic() - wake)
 
     def _readers(self, now: float) -> tuple[dict[socket.socket, _Flow], float | None]:
         """Who may be read at the moment, and when to look again."""
-        wakes = [self._due[0][0]] if self._due else []
+        wakes = [self._due[0][0] - self._late.usual_s] if self._due else []
         readers = {}
         for flow in self._flows:
             if flow.ended or flow.blocked:
@@ -203,7 +207,7 @@ class Relay:
             if error.errno == errno.ENOTCONN:
                 return  # still connecting
             data = b""
-        arrives = max(now, flow.not_before)
+        arrives = max(now - self._late.usual_s, flow.not_before)
         for link in flow.path:
             arrives = link.cross(arrives, len(data))
         flow.not_before = max(flow.not_before, arrives - sum(link.delay_s for link in flow.path))
@@ -219,7 +223,7 @@ class Relay:
                 if not flow.sink_ready:
                     self._connected(flow)
                 touched.add(flow)
-        now = time.monotonic()
+        now = time.monotonic() + self._late.usual_s
         while self._due and self._due[0][0] <= now:
             _, _, flow, data = heapq.heappop(self._due)
             flow.waiting.append(data)

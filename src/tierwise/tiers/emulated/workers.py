@@ -19,13 +19,13 @@ def start_worker(
     single-threaded. ``work`` returns when its channel is closed.
     """
     ours, theirs = socket.socketpair()
-    pid = os.fork()
+    parent, pid = os.getpid(), os.fork()
     if pid:
         theirs.close()
         return pid, Channel(ours)
     code = 1
     try:
-        die_with_parent()
+        die_with_parent(parent)
         _close_all_but({0, 1, 2, theirs.fileno(), *descriptors})
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         work(Channel(theirs))

@@ -1,0 +1,84 @@
+"""What somebody gets who is not root, or has one right more than others."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from tests.integration.unprivileged import unprivileged
+
+from tierwise.tiers.emulated.linux import IS_LINUX, LINKS_PRIORITY, THROTTLE_PRIORITY
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not IS_LINUX, reason="namespaces and priorities are Linux's"),
+]
+
+REFUSED = """
+import sys
+from tierwise.errors import EnvironmentFault
+from tierwise.tiers import emulated
+from tierwise.tiers.topology import Tier, Topology
+try:
+    emulated.start(Topology((Tier("mobile"),)), lambda *_: [sys.executable], backend="root")
+except EnvironmentFault as fault:
+    print(fault)
+"""
+
+
+def test_a_back_end_that_cannot_be_had_is_refused_with_the_one_that_can():
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        command = unprivileged([sys.executable, "-c", REFUSED], Path(name))
+        said = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
+    assert re.search(r"'root' cannot be made here.*userspace", said), said
+
+
+PROMPT = """
+import json, os, sys
+from pathlib import Path
+from tierwise.tiers import emulated
+from tierwise.tiers.topology import Tier, Topology
+
+def family(pid):
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            yield child
+            yield from family(child)
+
+chain = Topology((Tier("mobile", cpus=0.5), Tier("edge", cpus=1.0)))
+with emulated.start(chain, lambda _, listen: [sys.executable, sys.argv[1], listen]) as running:
+    prompt = [
+        os.sched_getparam(pid).sched_priority
+        for pid in family(os.getpid())
+        if os.sched_getscheduler(pid) == os.SCHED_FIFO
+    ]
+    print(json.dumps({**running.record, "prompt": sorted(prompt)}))
+"""
+
+
+def test_whoever_may_have_real_time_priority_has_it_without_being_root(lab):
+    """Also a link's process, which lives in a user namespace, where that right counts no more."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give the right to others")
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        command = [sys.executable, "-c", PROMPT, str(lab.agent)]
+        said = subprocess.run(
+            unprivileged(command, Path(name), rights=("sys_nice",)),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
+    assert said.returncode == 0, said.stderr
+    record = json.loads(said.stdout)
+    if "user namespace" not in record["links"]:
+        pytest.skip(f"no user namespaces here: {record['links']}")
+    assert "kept busy by real-time priority" in record["cpu@mobile"]
+    # who keeps the share, and the link's process
+    assert record["prompt"] == [THROTTLE_PRIORITY, LINKS_PRIORITY]
