@@ -16,6 +16,8 @@ from tierwise.predict.trials import MeasuredTrials
 # condition), as standard deviations: of what the network adds, of a strategy that is put together
 # from others, of a median measured again, and of the machine from one condition to another.
 NETWORK, PUT_TOGETHER, AGAIN, DRIFT = 0.05, 0.08, 0.04, 0.01
+# heuristic: and of what the network adds to one strategy, from one condition to another.
+NETWORK_AGAIN = 0.02
 # heuristic: how many errors that guess counts as.
 _GUESS_WEIGHT = 3.0
 
@@ -32,6 +34,19 @@ def bound_by_group(
     counts = np.bincount(group)
     squares = np.bincount(group, errors**2)[counts > 0] / counts[counts > 0]
     return _bound(float(squares.sum()), len(squares), guess)
+
+
+def within(
+    errors: Float[np.ndarray, " e"], group: Int[np.ndarray, " e"]
+) -> Float[np.ndarray, " e"]:
+    """Errors less the mean of their group, as one that is left out would differ from the others.
+
+    Those that are alone in their group say nothing and are 0.
+    """
+    counts = np.bincount(group)[group]
+    means = (np.bincount(group, errors) / np.maximum(np.bincount(group), 1))[group]
+    found: np.ndarray = (errors - means) * np.sqrt(counts / np.maximum(counts - 1, 1))
+    return found
 
 
 def drift_bound(drift: Float[np.ndarray, " c"]) -> float:

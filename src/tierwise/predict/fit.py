@@ -10,12 +10,14 @@ from tierwise.predict.compute import Shares
 from tierwise.predict.errors import (
     AGAIN,
     NETWORK,
+    NETWORK_AGAIN,
     PUT_TOGETHER,
     bound,
     bound_by_group,
     drift_bound,
     known_drift_bounds,
     own_bounds,
+    within,
 )
 from tierwise.predict.latency import Drift, LatencyModel
 from tierwise.predict.network import (
@@ -84,6 +86,7 @@ def fit_latency_model(results: StudyResults, shares: Shares | None = None) -> La
         drift=_drift(measured, repeats),
         drift_error=drift_bound(repeats.drift),
         network_error=_network_bound(measured, network, features),
+        network_again=_network_again(measured, network, features),
         repeat_error=bound(repeats.errors, AGAIN),
         unseen_error=bound(errors, PUT_TOGETHER),
         errors=errors,
@@ -139,6 +142,16 @@ def _network_bound(
         bound(network.errors[shaped], NETWORK),
         bound_by_group(network.elsewhere[shaped], measured.at[sends][shaped], NETWORK),
     )
+
+
+def _network_again(
+    measured: MeasuredTrials, network: NetworkFit, features: Float[np.ndarray, "n 3"]
+) -> float:
+    """How what the network adds to a strategy differs from condition to condition."""
+    sends = measured.transfers_s > 0
+    shaped = features[sends, 1:].any(axis=1)
+    errors = within(network.elsewhere[shaped], measured.of[sends][shaped])
+    return bound_by_group(errors, measured.at[sends][shaped], NETWORK_AGAIN)
 
 
 def _drift(measured: MeasuredTrials, repeats: Repeats) -> dict[NetworkCondition, Drift]:

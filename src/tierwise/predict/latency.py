@@ -61,6 +61,8 @@ class LatencyModel:
             alike, under every condition that was measured.
         drift_error: How far it may be from its average under a condition that was not.
         network_error: Of what the network adds.
+        network_again: Of what it adds to a strategy that was measured, from one condition to the
+            next.
         repeat_error: Of a measured strategy's own part, over all of them.
         unseen_error: Of an own part that is put together from other strategies'.
         errors: Of measured strategies, each predicted without its trials, as a share of what is
@@ -78,6 +80,7 @@ class LatencyModel:
     drift: Mapping[NetworkCondition, Drift]
     drift_error: float
     network_error: float
+    network_again: float
     repeat_error: float
     unseen_error: float
     errors: Float[np.ndarray, " n"]
@@ -88,7 +91,8 @@ class LatencyModel:
         Under a condition that was measured, the machine is taken as it was there. The interval
         adds, as squares: the error of the strategy's own part; the drift of the machine, or the
         error of it where it was measured; and the error of the network, of all that it adds or,
-        where the strategy was measured, of the *change* of what it adds since there.
+        where the strategy was measured, of the *change* of what it adds since there and of how
+        that differed from one condition to the next.
 
         Args:
             conditions: Where to predict.
@@ -102,8 +106,9 @@ class LatencyModel:
         drifted = np.array([one.error if drift else 0.0 for one in known])
         since_s = np.where(self.measured, self.anchor_s, 0.0)[:, None]
         moved_s = self.network_error * np.abs(network_s - since_s)
+        again_s = self.network_again * np.where(self.measured[:, None], network_s, 0.0)
         relative = self.own_error[:, None] ** 2 + drifted**2
-        half_s = np.sqrt(relative * own_s**2 + moved_s**2)
+        half_s = np.sqrt(relative * own_s**2 + moved_s**2 + again_s**2)
         median_s = own_s + network_s
         return Predictions(np.maximum(median_s - half_s, 0.0), median_s, median_s + half_s)
 

@@ -29,6 +29,7 @@ def outlook_json(outlook: Outlook) -> dict[str, object]:
             "stretch": network.stretch,
             "burst_bytes": network.burst_bytes,
             "network_error": outlook.model.network_error,
+            "network_again": outlook.model.network_again,
             "drift_error": outlook.model.drift_error,
             "repeat_error": outlook.model.repeat_error,
             "unseen_error": outlook.model.unseen_error,
