@@ -176,9 +176,11 @@ def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
             f" {FEWEST_BLOCKS} are needed."
         )
     little = ", too little to matter" if comparison.standing is Standing.SLIGHTLY_SLOWER else ""
+    nearer = [a for a in verdict.strategies[: verdict.strategies.index(rivals[0])] if a.meets]
+    measured = " that was measured" if any(_only_predicted(a) for a in nearer) else ""
+    slower = f"{comparison.ratio.estimate - 1:.1%} slower{little}"
     return (
-        f"The next one, {rivals[0].id}, is {comparison.ratio.estimate - 1:.1%} slower{little}"
-        f" ({_TEST}: p {_p(comparison.p_holm)})."
+        f"The next one{measured}, {rivals[0].id}, is {slower} ({_TEST}: p {_p(comparison.p_holm)})."
     )
 
 
