@@ -4,7 +4,7 @@
 pairs of bandwidths; ``--large`` a wide ResNet-101-2 with random weights (500 MB) under two:
 first as a run chooses, which leaves a profile, then all of it.
 ``python benchmarks/prediction.py FOLDER`` keeps the study there and goes on with it when it was
-interrupted, or takes one that is there.
+interrupted; with ``--as-is`` it takes the conditions that are measured there.
 
 A strategy that is left out is left out of the profile too. Conditions are left out one at a time,
 and, where there are enough, all but five drawn at random: what a study of five conditions says of
@@ -24,6 +24,7 @@ import yaml
 
 from tierwise.predict.fit import fit_latency_model
 from tierwise.predict.latency import LatencyModel
+from tierwise.store.read import read_results
 from tierwise.store.results import StudyResults, TrialResult, TrialState
 from tierwise.study.run import run_study
 from tierwise.tiers.topology import NetworkCondition
@@ -202,11 +203,26 @@ def report(results: StudyResults) -> bool:
     return met
 
 
+def as_is(folder: Path) -> StudyResults:
+    """The study that is there, with the conditions under which all strategies are measured."""
+    results = read_results(folder / "study")
+    fewest = {
+        c: min(len(t.latency_s) for t in results.trials if t.condition == c)
+        for c in results.conditions
+    }
+    whole = tuple(c for c, n in fewest.items() if n == max(fewest.values()))
+    trials = tuple(t for t in results.trials if t.condition in whole)
+    return replace(results, conditions=whole, trials=trials)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--as-is", action="store_true")
     asked = parser.parse_args()
+    if asked.folder is not None and asked.as_is:
+        return 0 if report(as_is(asked.folder)) else 1
     if asked.folder is not None:
         return 0 if report(measured_study(asked.folder, large=asked.large)) else 1
     with tempfile.TemporaryDirectory(prefix="tierwise-") as temporary:
