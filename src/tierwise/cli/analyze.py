@@ -22,7 +22,7 @@ _MOST_PAIRS_SHOWN = 40
 
 
 def command(
-    file: Path,
+    file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     group: str,
@@ -68,7 +68,9 @@ def command(
     blocks = dict(zip(samples.names, samples.blocks.values(), strict=True)) if block else None
     analysis = analyze(dict(zip(samples.names, samples.groups.values(), strict=True)), blocks)
     if samples.bad_rows:
-        left_out = f"{len(samples.bad_rows)} bad rows are left out{_first_bad(samples)}."
+        count = len(samples.bad_rows)
+        what = "1 bad row is" if count == 1 else f"{count} bad rows are"
+        left_out = f"{what} left out{_first_bad(samples)}."
         analysis = replace(analysis, notes=(*analysis.notes, left_out))
     tables = tabulate(analysis, samples.group_columns, list(samples.groups))
     if samples.bad_rows:

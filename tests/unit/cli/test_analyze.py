@@ -1,3 +1,4 @@
+import io
 import json
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import sys
 import pytest
 
 from tierwise.cli.analyze import command
+from tierwise.cli.terminal import terminal
 from tierwise.errors import UserError
 
 ROWS = [
@@ -45,6 +47,35 @@ def test_a_folder_gets_one_file_a_table(latencies, tmp_path, capsys):
         "omnibus.tex", "pairwise.tex", "summary.tex",
     ]  # fmt: skip
     assert capsys.readouterr().out == ""
+
+
+def test_bad_rows_are_counted_and_listed_where_they_may_be_left_out(latencies, tmp_path, capsys):
+    with latencies.open("a") as file:
+        file.write("edge,I,40,timeout\nedge,I\n")
+    options = {"group": "operator", "value": "seconds", "skip_bad_rows": True}
+    command(latencies, **options)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "2 bad rows are left out; the first, line 122, has 'timeout' as 'seconds'." in shown
+    command(latencies, **options, out=tmp_path / "out")
+    assert (tmp_path / "out" / "bad_rows.csv").read_text().splitlines() == [
+        "line,why,row",
+        "122,has 'timeout' as 'seconds'; a finite number is needed,\"edge,I,40,timeout\"",
+        '123,has 2 fields; the header has 4,"edge,I"',
+    ]
+
+
+def test_standard_input_is_a_file_called_hyphen(latencies, monkeypatch, tierwise):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(latencies.read_bytes())))
+    code, out, _ = tierwise("analyze", "-", "--group", "operator", "--value", "seconds")
+    assert code == 0
+    assert "Kruskal-Wallis" in out
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_no_line_is_wider_than_the_terminal(latencies, columns, monkeypatch, capsys):
+    monkeypatch.setattr(terminal.out, "_width", columns)
+    command(latencies, group="tier,operator", value="seconds", block="image")
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
 
 
 def test_two_formats_at_once_and_a_file_for_a_folder_are_refused(latencies):
