@@ -194,7 +194,7 @@ def _write_parquet(table: ExportTable, path: Path) -> None:
             writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
 
 
-# Rows of a Parquet row group: about 10 MB of memory for 20 columns.
+# heuristic: rows of a Parquet row group, which are in memory at once.
 _CHUNK_ROWS = 65_536
 
 

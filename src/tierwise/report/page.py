@@ -21,8 +21,8 @@ from tierwise.report.palette import CONFIG, DARK, LIGHT, as_css, as_script
 from tierwise.store.results import ProbeFigure
 from tierwise.units import format_bandwidth, format_bytes, format_duration
 
-# All pairs of all conditions up to this many rows; beyond, the page keeps the pairs that the
-# verdict used, and the CSV has the rest. 3,000 rows are about 700 KB.
+# heuristic: all pairs of all conditions up to this many rows, which nobody reads in a page beyond;
+# then it keeps the pairs that the verdict used, and the CSV has the rest.
 _MOST_PAIR_ROWS = 3000
 
 
@@ -87,7 +87,7 @@ def json_in_script(value: object) -> str:
 
 @cache
 def _vega() -> str:
-    """Vega, Vega-Lite and vega-embed; about 0.9 MB, inlined once."""
+    """Vega, Vega-Lite and vega-embed, inlined once."""
     # The default of vl-convert, which its type stub does not know as one.
     snippet = "window.vegaEmbed=vegaEmbed; window.vega=vega; window.vegaLite=vegaLite;"
     bundle: str = vl_convert.javascript_bundle(snippet)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from tierwise.errors import TooFewSamples
 from tierwise.stats.tails import log10_of
 
-# The exact distribution takes O(n^3) additions: 0.1 s at 200 pairs, 12 s at 1,000.
+# heuristic: the exact distribution takes O(n^3) additions; up to here nobody waits for them.
 LARGEST_EXACT_N = 200
 
 
