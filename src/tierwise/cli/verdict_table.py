@@ -125,7 +125,7 @@ def _crossing(verdict: ConditionVerdict) -> Iterable[Text]:
         if strategy.encoding:
             by_encoding.setdefault(strategy.encoding, []).append(assessment.id)
     for encoding, ids in by_encoding.items():
-        yield Text(f"{encoding} crosses in {', '.join(ids)}", "bright_black")
+        yield Text(f"{encoding} crosses in {_named(ids)}.", "bright_black")
 
 
 def _reasons(verdict: ConditionVerdict) -> Iterable[Text]:
