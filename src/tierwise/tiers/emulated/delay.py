@@ -31,9 +31,6 @@ _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 _MOST_PACKET_BYTES = 65536
 # Packets read in one go before the due ones are delivered again. heuristic.
 _BATCH = 64
-# A shaped link looks this often whether a packet has come, although it would be woken: lines that
-# did not run for 10 ms take several times as long (docs/design.md), and a wire does not get slow.
-_WARM_S = 0.001
 
 
 class DelayLine:
@@ -100,11 +97,6 @@ class _Way:
                 came = time.monotonic() - late_s
                 self.queue.append((self.through_at(came, len(packet)), packet))
 
-    @property
-    def shaped(self) -> bool:
-        """Whether anything is asked of it; else traffic takes another way."""
-        return self.byte_s > 0 or self.one_way_s > 0
-
     def through_at(self, came: float, size: int) -> float:
         """When a packet that came then is at the other end."""
         self.free_at = max(came, self.free_at) + size * self.byte_s
@@ -132,9 +124,7 @@ def _carry(control: Channel, devices: tuple[int, int]) -> None:
     late = Lateness()
     while True:
         due = min((way.queue[0][0] for way in ways if way.queue), default=math.inf)
-        sleep_s = max(0.0, due - late.usual_s - time.monotonic())
-        warm = sleep_s > _WARM_S and ways[0].shaped
-        timeout = _WARM_S if warm else None if due == math.inf else sleep_s
+        timeout = None if due == math.inf else max(0.0, due - late.usual_s - time.monotonic())
         readable, _, _ = select.select(watched, [], [], timeout)
         if control.socket in readable:
             try:
@@ -144,10 +134,10 @@ def _carry(control: Channel, devices: tuple[int, int]) -> None:
             _shape(ways, message)
             control.send({})
         for way in ways:
-            if way.source in readable or warm:
+            if way.source in readable:
                 way.take(late.usual_s)
             way.give(late.usual_s)
-        if sleep_s > 0 and not warm and not readable:
+        if timeout and not readable:
             late.was(time.monotonic() - (due - late.usual_s))
 
 
