@@ -27,6 +27,9 @@ from tierwise.tiers.emulated.linux import (
     wants_core,
 )
 
+# heuristic: before a hold that ends sooner it is not asked whether another tier wants the core:
+# the states of some dozen threads are read for it.
+_WORTH_ASKING_S = 0.0005
 # Time between two looks at a tier that computes: short at first, so that short work meets its
 # share, and then this part of how long it computes already, because each look costs the tier some
 # of its cache: a prototype that always looked after 0.25 ms took 4-5% of a convolution's work per
@@ -82,8 +85,9 @@ class Share:
         # Asked once after it computed, and then as long as the answer is yes: on a machine busy
         # with other work it may get no time at all, and frequent looks would only cost more of it.
         seen = self._waits or self._busy == self._looked > 0
-        self._waits = spent_s == 0 and seen and self.wants_core()
-        if not self._looked or not (spent_s > 0 or held or self.stopped or self._waits):
+        free = not (held or self.stopped)
+        self._waits = spent_s == 0 and free and seen and self.wants_core()
+        if not self._looked or (free and spent_s == 0 and not self._waits):
             self._began = now
         if spent_s > 0:
             self._busy = now
@@ -187,11 +191,13 @@ def keep(share: Share, others: Iterable[Share], now: float, *, occupy: bool) -> 
     beside = tuple(others) if share.may_stop else ()
     until = min(share.paid_at(), now + _LONGEST_HOLD_S)
     while occupy and not share.stopped:
-        if any(other.wants_core() for other in beside):
-            break
-        if time.monotonic() >= until:
+        left_s = until - time.monotonic()
+        if left_s <= 0:
             share.look(time.monotonic(), held=True)
             return share.next_look()
+        # To ask takes some of the time that is left, and a hold that is too long is not made good.
+        if left_s > _WORTH_ASKING_S and any(other.wants_core() for other in beside):
+            break
     share.stop()
     return share.paid_at()
 
