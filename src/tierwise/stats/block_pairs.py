@@ -102,16 +102,19 @@ def effective_blocks(
 
 
 def _fullest(logs: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "_ _"]:
-    """The largest complete part: some strategies may have been left out, or come in, on the way."""
+    """The largest complete part: some strategies may have been left out, or come in, on the way.
+
+    The blocks of one of the strategies, with all others that were measured in them. Block effects
+    are taken out, so one strategy alone says nothing and two say as much as one pair.
+    """
     there = np.isfinite(logs)
-    order = np.argsort(-there.sum(axis=0), kind="stable")
-    complete = np.logical_and.accumulate(there[:, order], axis=1)
-    rows = complete.sum(axis=0)
-    # Block effects are taken out, so one strategy alone says nothing.
-    size = np.where(rows >= FEWEST_BLOCKS, rows * np.arange(len(rows)), 0)
-    last = int(np.argmax(size))
-    part: np.ndarray = logs[complete[:, last]][:, order[: last + 1]]
-    return part
+    best, most = logs[:0], 0
+    for blocks in np.unique(there, axis=1).T:
+        columns = there[blocks].all(axis=0)
+        size = int(blocks.sum()) * (int(columns.sum()) - 1)
+        if blocks.sum() >= FEWEST_BLOCKS and size > most:
+            best, most = logs[np.ix_(blocks, columns)], size
+    return best
 
 
 def _by_pattern(
