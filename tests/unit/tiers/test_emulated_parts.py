@@ -182,12 +182,28 @@ def test_a_tier_that_waits_for_something_pays_only_what_is_much(monkeypatch):
 def test_a_core_that_two_tiers_want_is_taken_from_one_only(monkeypatch):
     clock = Clock(monkeypatch)
     one, other = (clock.watched_by(Share(cpus=0.25)) for _ in range(2))
+    now = time.monotonic()
+    one.look(now - 0.001)
     clock.used_s += 0.001
     # The other got no time yet, since a third one has the core: it wants it all the same.
     monkeypatch.setattr(throttle, "wants_core", lambda _: True)
-    keep(one, [other], 1.001, occupy=True)
+    # It is asked however slow this machine is between two lines: the debt takes 0.4 s.
+    monkeypatch.setattr(throttle, "_LONGEST_HOLD_S", 1.0)
+    one.cpus = 0.0025
+    keep(one, [other], now, occupy=True)
     assert clock.signals == [signal.SIGSTOP]
     assert one.stopped
+
+
+def test_nobody_is_asked_where_asking_would_make_a_hold_too_long(monkeypatch):
+    clock = Clock(monkeypatch)
+    one, other = (clock.watched_by(Share(cpus=0.9)) for _ in range(2))
+    now = time.monotonic()
+    one.look(now - 0.001)
+    clock.used_s += 0.001  # paid within 0.1 ms
+    monkeypatch.setattr(throttle, "wants_core", lambda _: pytest.fail("asked"))
+    keep(one, [other], now, occupy=True)
+    assert clock.signals == []
 
 
 @pytest.mark.skipif(not IS_LINUX, reason="procfs is Linux's")
