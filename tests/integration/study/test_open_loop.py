@@ -36,8 +36,9 @@ def test_requests_queue_where_they_come_faster_than_they_are_answered(subject, t
         assert WAIT_PART in trial.parts_s
         parts = sum(trial.parts_s.values())
         assert np.allclose(parts, trial.latency_s, rtol=0.02)
-        queued = trial.parts_s[f"queue@{trial.strategy.tiers[0]}"]
-        assert np.quantile(queued, 0.9) > 0.0005  # closed loops never queue so long
+        # Behind others on the tier or, where a busy machine sends late, before it was sent.
+        waited = trial.parts_s[f"queue@{trial.strategy.tiers[0]}"] + trial.parts_s[WAIT_PART]
+        assert np.quantile(waited, 0.9) > 0.0005  # closed loops never wait so long
 
 
 def test_the_section_says_what_it_means(subject):

@@ -126,6 +126,8 @@ def until_blocks(process, folder, count):
 
 def test_interrupted_it_says_so_and_leaves_no_process(subject, tmp_path, tierwise):
     out = tmp_path / "out"
+    # So long that it is not over before the signal comes.
+    subject.write_text(subject.read_text().replace("{samples: 6,", "{samples: 2000,"))
     process = tierwise("run", subject, "-o", out)
     until_blocks(process, out, 1)
     process.send_signal(signal.SIGINT)

@@ -27,8 +27,8 @@ from tierwise.tiers.emulated.linux import (
     wants_core,
 )
 
-# heuristic: before a hold that ends sooner it is not asked whether another tier wants the core:
-# the states of some dozen threads are read for it.
+# heuristic: a tier that was idle is not asked whether it wants the core before a hold that ends
+# sooner: the states of some dozen threads are read for it.
 _WORTH_ASKING_S = 0.0005
 # Time between two looks at a tier that computes: short at first, so that short work meets its
 # share, and then this part of how long it computes already, because each look costs the tier some
@@ -93,6 +93,10 @@ class Share:
             self._busy = now
         self._computing = spent_s >= _COMPUTING * elapsed_s
         self._looked = now
+
+    def busy_at(self, now: float) -> bool:
+        """Whether it computed a moment ago."""
+        return self.stopped or now - self._busy < _IDLE_LOOK_S
 
     def wants_core(self) -> bool:
         """Whether it would compute if it got the core: it does, waits for it, or is stopped."""
@@ -196,7 +200,8 @@ def keep(share: Share, others: Iterable[Share], now: float, *, occupy: bool) -> 
             share.look(time.monotonic(), held=True)
             return share.next_look()
         # To ask takes some of the time that is left, and a hold that is too long is not made good.
-        if left_s > _WORTH_ASKING_S and any(other.wants_core() for other in beside):
+        asked = beside if left_s > _WORTH_ASKING_S else (o for o in beside if o.busy_at(now))
+        if any(other.wants_core() for other in asked):
             break
     share.stop()
     return share.paid_at()
