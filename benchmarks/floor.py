@@ -52,7 +52,7 @@ SHAPE, CUT_CHANNELS, WIDE, BLOCKS = (1, 3, 64, 64), 12, 64, 8
 SECONDS, LEAST, MOST, BLOCKS_OF = 4.0, 8, 100, 4
 
 
-def save_segments(folder: Path) -> dict[str, Path]:
+def save_segments(folder: Path, blocks: int = BLOCKS) -> dict[str, Path]:
     """The network whole, its head and its tail, with random weights."""
     rng = np.random.default_rng(0)
     weights, head, tail = [], [], []
@@ -71,9 +71,9 @@ def save_segments(folder: Path) -> dict[str, Path]:
     convolve(head, "image", "h0", (3, WIDE))
     convolve(head, "h0", "cut", (WIDE, CUT_CHANNELS), stride=2)
     convolve(tail, "cut", "t0", (CUT_CHANNELS, WIDE))
-    for block in range(BLOCKS):
+    for block in range(blocks):
         convolve(tail, f"t{block}", f"t{block + 1}", (WIDE, WIDE))
-    tail.append(helper.make_node("GlobalAveragePool", [f"t{BLOCKS}"], ["scores"]))
+    tail.append(helper.make_node("GlobalAveragePool", [f"t{blocks}"], ["scores"]))
     shapes = {
         "image": list(SHAPE),
         "cut": [1, CUT_CHANNELS, SHAPE[2] // 2, SHAPE[3] // 2],

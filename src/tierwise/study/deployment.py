@@ -5,6 +5,7 @@ from functools import partial
 from itertools import pairwise
 
 from tierwise.data.source import Dataset, Payload
+from tierwise.errors import TierFault
 from tierwise.measure.sample import Timing
 from tierwise.operators.strategy import Strategy
 from tierwise.serving.client import AgentClient, Reply
@@ -17,6 +18,8 @@ from tierwise.tiers.topology import Topology
 # heuristic: an agent with a small share of a core needs seconds to import ONNX Runtime; one that
 # has not answered after a minute will not.
 _READY_S = 60.0
+# heuristic: an agent that computes answers others at once; one that was stopped never does.
+_SILENT_S = 10.0
 
 
 class Deployment:
@@ -170,13 +173,27 @@ class Deployment:
         return found
 
     def revive(self) -> bool:
-        """Start dead tiers again with all of their stages; whether there were any."""
-        dead = [name for name in self.topology.names if not self.running.alive(name)]
+        """Start tiers that are dead or silent again with all their stages; whether any were."""
+        dead = [name for name in self.topology.names if not self._lives(name)]
         for tier in dead:
             self._restart(tier)
         for strategy in self._segments if dead else ():
             self._load_on(strategy, dead)
         return bool(dead)
+
+    def _lives(self, tier: str) -> bool:
+        """Whether the tier's agent runs, and answers where that can be asked without a link."""
+        if not self.running.alive(tier):
+            return False
+        if not self.topology.tier(tier).emulated:
+            return True
+        url, dial = self.running.url(tier, tier), partial(self.running.dial, tier)
+        with AgentClient(url, dial=dial, token=self.topology.tier(tier).token) as beside:
+            try:
+                beside.wait_ready(_SILENT_S)
+            except TierFault:
+                return False
+        return True
 
     def _restart(self, tier: str) -> None:
         client = self._clients.pop(tier, None)

@@ -1,6 +1,7 @@
 """The parts of emulation that need no rights and no processes of their own."""
 
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -26,6 +27,8 @@ from tierwise.tiers.emulated.shares import CpuShares
 from tierwise.tiers.emulated.throttle import Share, keep
 from tierwise.tiers.running import Probe
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
+
+SLICES = IS_LINUX and tuple(map(int, platform.release().split(".")[:2])) >= (6, 12)
 
 
 def test_a_path_crosses_the_links_in_order_and_the_way_back_in_the_other():
@@ -167,6 +170,49 @@ def test_idle_time_is_not_saved_up(monkeypatch):
     assert share.paid_at() == pytest.approx(100.002)
 
 
+def test_a_hold_that_took_too_long_is_made_good_while_the_tier_computes(monkeypatch):
+    clock = Clock(monkeypatch)
+    share = clock.watched_by(Share(cpus=0.5))
+    clock.used_s += 0.001
+    keep(share, (), 1.001, occupy=False)
+    assert share.stopped  # until 1.002
+    keep(share, (), 1.003, occupy=False)
+    assert not share.stopped
+    clock.used_s += 0.001  # half of it is what it may use anyway, half is made good
+    share.look(1.004)
+    assert not share.must_pay
+    clock.used_s += 0.001
+    share.look(1.005)
+    assert share.must_pay
+
+
+def test_what_a_hold_took_too_long_is_lost_with_the_first_idle_moment(monkeypatch):
+    clock = Clock(monkeypatch)
+    share = clock.watched_by(Share(cpus=0.5))
+    clock.used_s += 0.001
+    keep(share, (), 1.001, occupy=False)
+    keep(share, (), 1.003, occupy=False)
+    share.look(1.004)
+    clock.used_s += 0.001
+    share.look(1.005)
+    assert share.must_pay
+    assert share.paid_at() == pytest.approx(1.006)
+
+
+def test_no_hold_however_long_gives_more_than_two_milliseconds(monkeypatch):
+    clock = Clock(monkeypatch)
+    share = clock.watched_by(Share(cpus=0.5))
+    clock.used_s += 0.001
+    keep(share, (), 1.001, occupy=False)
+    keep(share, (), 2.0, occupy=False)
+    clock.used_s += 0.004
+    share.look(2.004)
+    assert not share.must_pay  # 2 ms made good, 2 ms its share of these 4
+    clock.used_s += 0.001
+    share.look(2.005)
+    assert share.must_pay
+
+
 def test_a_tier_that_waits_for_something_pays_only_what_is_much(monkeypatch):
     clock = Clock(monkeypatch)
     share = clock.watched_by(Share(cpus=0.25))
@@ -216,6 +262,25 @@ def test_who_runs_wants_a_core_and_who_waits_for_something_does_not():
         while wants_core(waiting.pid):
             assert time.monotonic() < deadline, "it never waits for its input"
     assert not wants_core(waiting.pid)  # gone
+
+
+@pytest.mark.skipif(not SLICES, reason="Linux has slices of a process's own from 6.12 on")
+def test_an_ordinary_process_may_be_made_prompt_without_any_right():
+    program = (
+        "import os\n"
+        "from tierwise.tiers.emulated.linux import preempt_on_wake\n"
+        "preempt_on_wake()\n"
+        "print(os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))\n"
+        "print(open('/proc/self/sched').read())"
+    )
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    first, _, rest = said.stdout.partition("\n")
+    assert first == f"{os.SCHED_OTHER} {nice}"
+    (slice_,) = [line for line in rest.splitlines() if line.startswith("se.slice")]
+    assert int(slice_.split(":")[1]) == 100_000
 
 
 def test_looks_are_frequent_at_first_and_rare_in_long_work(monkeypatch):
