@@ -213,6 +213,26 @@ def test_no_hold_however_long_gives_more_than_two_milliseconds(monkeypatch):
     assert share.must_pay
 
 
+def test_the_moments_before_a_tier_began_are_no_part_of_its_share(monkeypatch):
+    clock = Clock(monkeypatch)
+    share = clock.watched_by(Share(cpus=0.5))
+    share.look(1.001)
+    clock.used_s += 0.0004  # somewhere in the next 100 ms, after which somebody looks
+    share.look(1.1)
+    assert share.paid_at() == pytest.approx(1.1004)
+
+
+def test_what_is_owed_is_paid_by_resting(monkeypatch):
+    clock = Clock(monkeypatch)
+    share = clock.watched_by(Share(cpus=0.5))
+    clock.used_s += 0.001
+    share.look(1.001)  # 0.5 ms owed
+    share.look(1.0015)  # 0.25 ms
+    clock.used_s += 0.0001
+    share.look(1.0018)  # 0.2 ms of rest less 0.1 of it
+    assert share.paid_at() == pytest.approx(1.0018 + 2 * (0.00025 - 0.0001 + 0.00005))
+
+
 def test_a_tier_that_waits_for_something_pays_only_what_is_much(monkeypatch):
     clock = Clock(monkeypatch)
     share = clock.watched_by(Share(cpus=0.25))

@@ -31,6 +31,8 @@ from tierwise.tiers.emulated.linux import (
 # heuristic: a tier that was idle is not asked whether it wants the core before a hold that ends
 # sooner: the states of some dozen threads are read for it.
 _WORTH_ASKING_S = 0.0005
+# Time between two questions in one hold: each goes through the caches of whom it holds. heuristic.
+_ASK_AGAIN_S = 0.001
 # Time between two looks at a tier that computes: short at first, so that short work meets its
 # share, and then this part of how long it computes already, because each look costs the tier some
 # of its cache: a prototype that always looked after 0.25 ms took 4-5% of a convolution's work per
@@ -39,10 +41,10 @@ _LOOK_S = 0.00025
 _LONGEST_LOOK_S = 0.001
 _LOOK_PART = 0.02
 # A tier that computes nothing is looked at less often; what it then overdraws is paid back. Each
-# look takes time from others on the core: 80 instead of 8 of the short ones after every few lines
-# that an idle agent runs left a whole core's tier beside two with shares 0.93 of its time.
+# look takes time from others on the core: with 80 of the short ones instead of 2 behind every few
+# lines that an idle agent runs, a whole core's tier beside two with shares had 0.93 of its time.
 _IDLE_LOOK_S = 0.001
-_IDLE_AFTER_S = 0.002
+_IDLE_AFTER_S = 0.0005
 # Whoever used less than this part of the time since the last look was waiting for something, and
 # a core that is kept busy then would only hold up another tier. heuristic.
 _COMPUTING = 0.8
@@ -77,6 +79,7 @@ class Share:
     _began: float = 0.0
     _computing: bool = False
     _waits: bool = False
+    _rested: bool = False
 
     def watch(self, pids: Sequence[int]) -> None:
         """Take ``pids`` for the tier's processes; whoever is no longer among them runs freely."""
@@ -86,18 +89,24 @@ class Share:
     def look(self, now: float, *, held: bool = False) -> None:
         """Bring the account up to date; ``held``: since the last look its core was taken."""
         spent_s, elapsed_s = self._spend(), now - self._looked
-        # Nothing is saved up while idle, or short work would run at full speed; what a hold took
-        # too long is.
-        most_s = _MOST_MADE_GOOD_S if held or self.stopped else 0.0
-        if spent_s > 0:
-            most_s = max(most_s, self._balance_s)
-        self._balance_s = min(most_s, self._balance_s + self.cpus * elapsed_s - spent_s)
+        free = not (held or self.stopped)
+        if self._rested:
+            # It began in between, and has computed since: nothing is saved up while idle, or short
+            # work would run at full speed.
+            rest_s = max(0.0, elapsed_s - spent_s)
+            self._balance_s = min(0.0, self._balance_s + self.cpus * rest_s)
+            earned_s = self.cpus * (elapsed_s - rest_s)
+        else:
+            earned_s = self.cpus * elapsed_s
+        # What a hold took too long is made good as long as it computes.
+        most_s = max(0.0, self._balance_s if spent_s > 0 else 0.0) if free else _MOST_MADE_GOOD_S
+        self._balance_s = min(most_s, self._balance_s + earned_s - spent_s)
         # Asked once after it computed, and then as long as the answer is yes: on a machine busy
         # with other work it may get no time at all, and frequent looks would only cost more of it.
         seen = self._waits or self._busy == self._looked > 0
-        free = not (held or self.stopped)
         self._waits = spent_s == 0 and free and seen and self.wants_core()
-        if not self._looked or (free and spent_s == 0 and not self._waits):
+        self._rested = spent_s == 0 and free and not self._waits
+        if not self._looked or self._rested:
             self._began = now
         if spent_s > 0:
             self._busy = now
@@ -231,15 +240,18 @@ def keep(share: Share, others: Iterable[Share], now: float, *, occupy: bool) -> 
     # A core that is kept busy is taken from everyone on it, a stopped process from itself alone.
     beside = tuple(others) if share.may_stop else ()
     until = min(share.paid_at(), now + _LONGEST_HOLD_S)
+    ask_at = now
     while occupy and not share.stopped:
-        left_s = until - time.monotonic()
-        if left_s <= 0:
+        moment = time.monotonic()
+        if moment >= until:
             share.look(time.monotonic(), held=True)
             return share.next_look()
-        # To ask takes some of the time that is left, and a hold that is too long is not made good.
-        asked = beside if left_s > _WORTH_ASKING_S else (o for o in beside if o.busy_at(now))
-        if any(other.wants_core() for other in asked):
+        if moment < ask_at:
+            continue
+        worth_it = until - moment > _WORTH_ASKING_S
+        if any(other.wants_core() for other in beside if worth_it or other.busy_at(now)):
             break
+        ask_at = time.monotonic() + _ASK_AGAIN_S
     share.stop()
     return share.paid_at()
 
