@@ -139,7 +139,7 @@ def _best(
     """Segments for the study's tiers, where the model is predicted to be fastest."""
     study = read_study_file(study_path)
     topology = study.topology()
-    condition = _condition(study.conditions(topology), when)
+    condition = _condition(study.conditions(), when)
     if tiers is not None and not 1 <= tiers <= len(topology.names):
         raise UserError(
             f"--tiers {tiers}: the study has {len(topology.names)} tiers.",

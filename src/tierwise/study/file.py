@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tierwise.data.spec import DataSpec
-from tierwise.errors import StudyFileError
+from tierwise.errors import StudyFileError, UserError
 from tierwise.operators.strategy import Operator
 from tierwise.study.sections.base import Section
 from tierwise.study.sections.measuring import MeasureSpec, QualitySpec
@@ -27,6 +27,7 @@ from tierwise.units import parse_size_bytes
 
 # A link is named "near-far", so a tier's own name must not have a hyphen.
 _TIER_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_MOST_NAMED = 3  # network conditions in a message
 # Shares of this machine rather than of a phone: ratios between tiers travel, milliseconds don't.
 # heuristic: each tier has twice the compute of the one before; a phone on good Wi-Fi to an edge
 # box, and an edge box on a broadband line to a cloud region.
@@ -144,11 +145,56 @@ class StudyFile(Section):
                 )
         return links
 
+    @field_validator("links")
+    @classmethod
+    def _real_links_are_as_they_are(
+        cls, links: dict[str, LinkSpec], info: ValidationInfo
+    ) -> dict[str, LinkSpec]:
+        tiers = info.data.get("tiers", {})
+        for name, link in links.items():
+            real = [end for end in name.split("-") if end in tiers and tiers[end].url is not None]
+            if real and link.shaped:
+                raise ValueError(
+                    f"{name!r} ends at {real[0]}, a real machine, and cannot be shaped. Remove its "
+                    "bandwidth, rtt, jitter and loss, or the tier's `url`."
+                )
+        return links
+
+    @field_validator("measure")
+    @classmethod
+    def _links_in_user_space_lose_nothing(
+        cls, measure: MeasureSpec, info: ValidationInfo
+    ) -> MeasureSpec:
+        uneven = [name for name, link in info.data.get("links", {}).items() if link.uneven]
+        if uneven and measure.backend == "userspace":
+            raise ValueError(
+                f"link {uneven[0]} asks for jitter or loss, which `backend: userspace` has not. "
+                "Remove them, or the back end."
+            )
+        return measure
+
+    @field_validator("require")
+    @classmethod
+    def _require_can_be_answered(cls, require: RequireSpec, info: ValidationInfo) -> RequireSpec:
+        asked, known = require.asked(), info.data
+        if asked.percentile is not None and "measure" in known:
+            known["measure"].check_backing(asked.percentile)
+        if asked.when and known.keys() >= {"tiers", "links"}:
+            conditions = _conditions(known["tiers"], known["links"])
+            try:
+                asked.choose(conditions)
+            except UserError as error:
+                there = "; ".join(condition.id for condition in conditions[:_MOST_NAMED])
+                more = ", ..." if len(conditions) > _MOST_NAMED else ""
+                raise ValueError(
+                    f"`when: {require.when}` is no network condition of this file. It has: "
+                    f"{there}{more}"
+                ) from error
+        return require
+
     def link(self, link: Link) -> LinkSpec:
         """The section of ``link``, or its default where the file has none."""
-        if link.name in self.links:
-            return self.links[link.name]
-        return _DEFAULT_LINKS.get(link.name, LinkSpec())
+        return _link(link, self.tiers, self.links)
 
     def topology(self, environ: Mapping[str, str] = os.environ) -> Topology:
         """The chain of tiers; tokens come from ``environ``.
@@ -158,13 +204,26 @@ class StudyFile(Section):
         """
         return Topology(tuple(_tier(name, spec, environ) for name, spec in self.tiers.items()))
 
-    def conditions(self, topology: Topology) -> tuple[NetworkCondition, ...]:
+    def conditions(self) -> tuple[NetworkCondition, ...]:
         """The sweep: the cross product of the links' lists, in the file's order."""
-        links = topology.links
-        return tuple(
-            NetworkCondition(dict(zip((link.name for link in links), shapes, strict=True)))
-            for shapes in product(*(self.link(link).shapes() for link in links))
-        )
+        return _conditions(self.tiers, self.links)
+
+
+def _link(link: Link, tiers: Mapping[str, TierSpec], links: Mapping[str, LinkSpec]) -> LinkSpec:
+    if link.name in links:
+        return links[link.name]
+    real = tiers[link.near].url is not None or tiers[link.far].url is not None
+    return LinkSpec() if real else _DEFAULT_LINKS.get(link.name, LinkSpec())
+
+
+def _conditions(
+    tiers: Mapping[str, TierSpec], links: Mapping[str, LinkSpec]
+) -> tuple[NetworkCondition, ...]:
+    joined = [Link(near, far) for near, far in pairwise(tiers)]
+    return tuple(
+        NetworkCondition(dict(zip((link.name for link in joined), shapes, strict=True)))
+        for shapes in product(*(_link(link, tiers, links).shapes() for link in joined))
+    )
 
 
 def _tier(name: str, spec: TierSpec, environ: Mapping[str, str]) -> Tier:

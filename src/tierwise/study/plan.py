@@ -221,16 +221,3 @@ def named_cut(name: str, original: Graph, graph: Graph) -> Cut:
         return find_cut(graph, name)
     except CutError:
         return find_cut(graph, wanted.head_macs / (wanted.head_macs + wanted.tail_macs))
-
-
-def check_named_cut(study: StudyFile, subject: Subject) -> None:
-    """Refuse a cut, or a node to keep on the first tier, that the model does not have.
-
-    Raises:
-        CutError: it does not separate the graph, or is not known.
-    """
-    options = study.operators.partition
-    if options.cut != "auto":
-        find_cut(subject.graph, options.cut)
-    if options.kept_near:
-        _ = Placing(subject.graph, Workload(1.0, 0, 0), options.kept_near).stay

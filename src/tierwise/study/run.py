@@ -9,17 +9,17 @@ from pathlib import Path
 
 from tierwise.disk import writing
 from tierwise.progress import SILENT, Progress
-from tierwise.runtime.session import require_providers
 from tierwise.store.results import StudyResults, TrialState
 from tierwise.store.write import StudyStore
 from tierwise.study.estimate import estimate_s
+from tierwise.study.feasible import check_machine, check_model, check_reachable
 from tierwise.study.file import StudyFile
 from tierwise.study.identity import check_identity, identity_of
 from tierwise.study.job import MeasureJob
 from tierwise.study.measuring import measure_study, unmeasured
 from tierwise.study.parse import read_study_file
 from tierwise.study.placements import Placement, placements
-from tierwise.study.plan import PlannedStrategy, check_named_cut, plan_trials
+from tierwise.study.plan import PlannedStrategy, plan_trials
 from tierwise.study.segments import make_segments
 from tierwise.study.subject import Subject, open_subject
 from tierwise.study.variants import build_variants, evaluate_variants
@@ -56,13 +56,10 @@ def outline_study(path: Path, progress: Progress = SILENT) -> Outline:
     """
     study = read_study_file(path)
     topology = study.topology()
-    conditions = study.conditions(topology)
-    # Before hours of work: a stage would be refused only when it is loaded.
-    for tier in topology.tiers:
-        if tier.emulated:
-            require_providers(tier.providers)
+    conditions = study.conditions()
+    check_machine(study, topology)
     subject = open_subject(study, path.parent, progress)
-    check_named_cut(study, subject)
+    check_model(study, subject)
     return Outline(
         placements=placements(
             study.operators.chosen, topology, study.operators.partition.most_tiers
@@ -96,14 +93,16 @@ def run_study(
     """
     study = read_study_file(path)
     topology = study.topology()
-    conditions = study.conditions(topology)
+    conditions = study.conditions()
+    check_machine(study, topology)
     subject = open_subject(study, path.parent, progress)
-    check_named_cut(study, subject)
+    check_model(study, subject)
     with StudyStore.open(folder, fresh=fresh) as store:
         _introduce(store, study, path, subject, topology=topology, conditions=conditions)
         if store.is_done("plan") and not unmeasured(study, len(conditions), store):
             progress.say("Everything is measured already.")
             return store.results()
+        check_reachable(topology)
         variants = build_variants(study, subject, topology, store, progress)
         evaluate_variants(study, subject, variants, store, progress)
         if not store.is_done("plan"):

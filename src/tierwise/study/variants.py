@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from tierwise.caveats import ResultWarning, WarningKind
-from tierwise.errors import StudyFileError, UserError
 from tierwise.graph.analysis import Graph
 from tierwise.graph.blocks import exit_candidates
 from tierwise.operators.early_exit import (
@@ -17,7 +16,7 @@ from tierwise.operators.early_exit import (
     deepest_within,
     early_exit,
 )
-from tierwise.operators.quantize import QuantizedVariant, Recipe, quantize, recipes_named
+from tierwise.operators.quantize import QuantizedVariant, quantize, recipes_named
 from tierwise.operators.strategy import Operator
 from tierwise.operators.variant import Variant
 from tierwise.progress import SILENT, Progress
@@ -157,7 +156,7 @@ class _Builder:
                 max_loss=options.max_loss,
                 budget_s=options.budget_s,
                 seed=self.study.measure.seed,
-                recipes=self._recipes(),
+                recipes=recipes_named(options.recipe, options.backend),
                 meter=meters,
                 name=operator.value,
                 progress=self.progress,
@@ -169,15 +168,6 @@ class _Builder:
             for tier in (one.subject.split(", ") if one.subject in meters else ("",))
         ]
         return replace(variant, caveats=tuple(caveats))
-
-    def _recipes(self) -> tuple[Recipe, ...]:
-        options = self.study.operators.quantize
-        try:
-            return recipes_named(options.recipe, options.backend)
-        except UserError as error:
-            raise StudyFileError(
-                f"operators.quantize.recipe: {error.message}", hint=error.hint
-            ) from error
 
     def _early_exit(self, source: Graph) -> Variant | ResultWarning:
         options = exit_options(self.study.operators, self.study.measure.seed)

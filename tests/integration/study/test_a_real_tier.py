@@ -116,3 +116,4 @@ links: {mobile-cloud: {}}
     with pytest.raises(TierwiseError, match=r"127\.0\.0\.1:9") as fault:
         run_study(on(subject, tiers), tmp_path / "out")
     assert TOKEN not in str(fault.value)
+    assert not any((tmp_path / "out" / "artefacts").glob("*")), "built for a tier that is gone"

@@ -75,6 +75,10 @@ def label_beyond_the_classes(study):
     np.savez(study.parent / "data.npz", **arrays)
 
 
+def no_class_map(study):
+    edit(study, "task: classification", "task: segmentation")
+
+
 def unknown_tier(study):
     edit(study, "mobile-cloud:", "mobile-clowd:")
 
@@ -95,7 +99,16 @@ def unknown_recipe(study):
     edit(study, "quantize: {budget", "quantize: {recipe: int3, budget")
 
 
+def unknown_exit(study):
+    edit(study, "operators:\n", "operators:\n  early_exit: {from: x1, to: nowhere}\n")
+
+
+def percentile_without_samples(study):
+    edit(study, "{max_loss: 100}\n", "{max_loss: 100, latency: p99=80ms}\n")
+
+
 def unset_token(study):
+    edit(study, "{bandwidth: [20Mbit, 100Mbit], rtt: 2ms}", "{}")
     edit(study, "cloud: {cpus: 1.0}", "cloud: {url: 'http://127.0.0.1:9', token_env: NO_SUCH_VAR}")
 
 
@@ -113,11 +126,14 @@ def one_input(study):
         (empty_images, "images"),
         (wrong_labels, "zebra.png"),
         (label_beyond_the_classes, "none of the model's 5 classes"),
+        (no_class_map, "The task is segmentation, which needs labels that are masks"),
         (unknown_tier, "Did you mean `mobile-cloud`?"),
         (fast_bandwidth, "'fast' is not a bandwidth"),
         (impossible_cut, "leaves 'x1' behind"),
         (unknown_cut, "There is no cut or tensor 'layer9'"),
         (unknown_recipe, "There is no recipe 'int3'"),
+        (unknown_exit, "There is no tensor 'nowhere' that an exit could use"),
+        (percentile_without_samples, "p99 needs 459 samples of a strategy"),
         (unset_token, "NO_SUCH_VAR, which is not set"),
         (one_input, "calibration and evaluation never share one"),
     ],
@@ -129,14 +145,25 @@ def test_bad_input_is_told_and_ends_with_2(subject, tmp_path, run, spoil, messag
     assert message in said
     assert code == 2
     assert "Next:" in said
+    assert not (tmp_path / "out").exists(), "refused only after something was begun"
 
 
-def test_a_provider_that_is_not_here_is_told(subject, tmp_path, run):
-    edit(subject, "{cpus: 1.0}", "{cpus: 1.0, providers: [NoSuchExecutionProvider]}")
+@pytest.mark.parametrize(
+    ("tier", "message"),
+    [
+        ("{cpus: 1.0, providers: [NoSuchExecutionProvider]}", "no NoSuchExecutionProvider"),
+        ("{cpus: 200}", "Tier cloud asks for 200 CPUs, and this machine has"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_told_before_anything_is_built(
+    subject, tmp_path, run, tier, message
+):
+    edit(subject, "{cpus: 1.0}", tier)
     code, said = run("--quiet", "run", subject, "-o", tmp_path / "out")
     assert code == 3
-    assert "no NoSuchExecutionProvider" in said
-    assert "Available: " in said
+    assert message in said
+    assert "Next:" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_somebody_elses_is_refused(subject, tmp_path, run):

@@ -21,7 +21,7 @@ def test_the_pages_example_is_a_study_of_ten_lines():
     (example,) = [one for one in examples if one.startswith("model:")]
     study = parse_study(example)
     assert len(example.splitlines()) <= 10
-    assert len(study.conditions(study.topology({}))) == 2
+    assert len(study.conditions()) == 2
 
 
 def test_every_section_is_on_the_page():

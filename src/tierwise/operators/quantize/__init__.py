@@ -16,6 +16,7 @@ from tierwise.operators.quantize.recipe import (
     recipes_of,
 )
 from tierwise.operators.quantize.search import Attempt
+from tierwise.operators.quantize.with_nncf import require_nncf
 
 __all__ = [
     "NNCF_RECIPES",
@@ -34,4 +35,5 @@ __all__ = [
     "quantize",
     "recipes_named",
     "recipes_of",
+    "require_nncf",
 ]

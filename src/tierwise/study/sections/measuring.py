@@ -5,9 +5,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from tierwise.measure.plan import MeasurePlan
+from tierwise.recommend.latency import samples_needed
 from tierwise.stats.block_pairs import FEWEST_BLOCKS
 from tierwise.study.sections.base import Duration, Section
 from tierwise.units import parse_duration_s
+
+_MOST_SAMPLES = 100_000
 
 
 class MeasureSpec(Section):
@@ -23,14 +26,14 @@ class MeasureSpec(Section):
     samples: int = Field(
         default=30,
         ge=1,
-        le=100_000,
+        le=_MOST_SAMPLES,
         description="Timed requests of each measured strategy under each network condition. "
         "90 or more back a p95 with 99% confidence.",
     )
     max_samples: int | None = Field(
         default=None,
         ge=1,
-        le=100_000,
+        le=_MOST_SAMPLES,
         description="Go on beyond `samples`, up to this many. `chosen`: until the best is told "
         "apart from all others or shown to be as fast, or more are not expected to tell (left "
         "out: 8 times `samples`; 4 times with more than 4 network conditions). `all`: until "
@@ -84,6 +87,23 @@ class MeasureSpec(Section):
     def every(self) -> bool:
         """Whether the whole grid is measured."""
         return self.strategies == "all" or self.arrivals is not None
+
+    def check_backing(self, percentile: float) -> None:
+        """Raise :class:`ValueError` where no strategy gets the samples that back ``percentile``."""
+        needed, plan = samples_needed(percentile), self.plan()
+        most = plan.max_blocks * plan.requests_per_visit
+        if not self.every:
+            # Left open, as many are measured as it takes.
+            most = self.max_samples or _MOST_SAMPLES
+        if most >= needed:
+            return
+        advice = f"Ask for a lower percentile than p{percentile:g}"
+        if needed <= _MOST_SAMPLES:
+            advice += f", or set `measure: {{samples: {needed}}}`"
+        raise ValueError(
+            f"p{percentile:g} needs {needed} samples of a strategy (99% confidence), and at most "
+            f"{most} are measured. {advice}."
+        )
 
     @property
     def scenario(self) -> str:

@@ -2,8 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from tierwise.errors import UserError
+from tierwise.operators.quantize import recipes_named
 from tierwise.operators.strategy import Operator
 from tierwise.study.sections.base import Duration, Section, or_number, or_one, text
 from tierwise.units import parse_duration_s
@@ -38,6 +40,15 @@ class QuantizeOptions(Section):
     budget: Duration = Field(
         default="20s", description="Time for trying recipes, for each quantized variant."
     )
+
+    @field_validator("recipe")
+    @classmethod
+    def _is_a_recipe(cls, recipe: str) -> str:
+        try:
+            recipes_named(recipe)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return recipe
 
     @property
     def budget_s(self) -> float:

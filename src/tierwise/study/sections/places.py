@@ -81,6 +81,16 @@ class LinkSpec(Section):
         default=0.0, ge=0, lt=1, description="Share of packets lost, 0 to 1 (needs netem)."
     )
 
+    @property
+    def shaped(self) -> bool:
+        """Whether anything is asked of the link."""
+        return any(shape != LinkShape() for shape in self.shapes())
+
+    @property
+    def uneven(self) -> bool:
+        """Whether packets are to be delayed unequally, or lost."""
+        return any(shape.jitter_s > 0 or shape.loss > 0 for shape in self.shapes())
+
     def shapes(self) -> tuple[LinkShape, ...]:
         """Every combination of the lists, in their order."""
         return tuple(

@@ -1,12 +1,12 @@
 """`require`: what the deployment must meet."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from tierwise.errors import UserError
+from tierwise.recommend.requirement import Requirement
 from tierwise.study.sections.base import Section, Size, text
-from tierwise.units import parse_duration_s
 
 
 class RequireSpec(Section):
@@ -14,7 +14,7 @@ class RequireSpec(Section):
 
     latency: Annotated[str, BeforeValidator(text)] | None = Field(
         default=None,
-        pattern=r"^\s*(p\d{1,2}(\.\d+)?|mean|median)\s*=\s*\S+\s*$",
+        pattern=r"^\s*p\d{1,2}(\.\d+)?\s*=\s*\S+\s*$",
         description="A latency percentile and its limit, such as p95=80ms.",
     )
     max_loss: float | None = Field(
@@ -27,14 +27,19 @@ class RequireSpec(Section):
         default=None, description="Only under this network condition, such as edge-cloud=10Mbit."
     )
 
-    @model_validator(mode="after")
-    def _latency_has_a_duration(self) -> Self:
-        if self.latency is not None:
+    @field_validator("latency", "max_memory", "when")
+    @classmethod
+    def _can_be_understood(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
             try:
-                parse_duration_s(self.latency.split("=", 1)[1])
+                Requirement.from_mapping({str(info.field_name): value})
             except UserError as error:
                 raise ValueError(str(error)) from error
-        return self
+        return value
+
+    def asked(self) -> Requirement:
+        """The same as the recommending room has it."""
+        return Requirement.from_mapping(self.as_written())
 
     def as_written(self) -> dict[str, str]:
         """Only what is set, as text."""

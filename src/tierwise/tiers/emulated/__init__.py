@@ -3,6 +3,6 @@
 Only this package touches namespaces, control groups and traffic control.
 """
 
-from tierwise.tiers.emulated.emulation import AgentCommand, Emulation, start
+from tierwise.tiers.emulated.emulation import AgentCommand, Emulation, require_possible, start
 
-__all__ = ["AgentCommand", "Emulation", "start"]
+__all__ = ["AgentCommand", "Emulation", "require_possible", "start"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tierwise.errors import EnvironmentFault
 from tierwise.tiers.emulated.linux import IS_LINUX
 
 
@@ -55,6 +56,17 @@ def share_out(cpus: Mapping[str, float], usable: Sequence[int] | None = None) ->
             taken[core] += share / wanted
     free = tuple(core for core in usable if not taken[core])
     return Cores(usable, free or first, of)
+
+
+def require_cores(tier: str, cpus: float, cores: Cores) -> None:
+    """Raise :class:`EnvironmentFault` where ``tier`` asks for more ``cpus`` than there are."""
+    count = len(cores.usable)
+    if cpus > count:
+        raise EnvironmentFault(
+            f"Tier {tier} asks for {cpus:g} CPUs, and this machine has {count}.",
+            hint=f"Write `cpus: {count}` or less, or give the tier's real machine as `url:`.",
+            tier=tier,
+        )
 
 
 def _whole(usable: Sequence[int]) -> tuple[int, ...]:

@@ -13,8 +13,9 @@ from tierwise.progress import SILENT, Progress
 from tierwise.tiers import remote
 from tierwise.tiers.emulated import probing
 from tierwise.tiers.emulated.channel import Channel, Message
+from tierwise.tiers.emulated.cores import require_cores, share_out
 from tierwise.tiers.emulated.keeper_process import KeeperProcess
-from tierwise.tiers.emulated.networks import Backend
+from tierwise.tiers.emulated.networks import Backend, require_backend
 from tierwise.tiers.emulated.shares import CpuBackend
 from tierwise.tiers.running import Probe
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
@@ -65,6 +66,21 @@ def start(
         raise
     progress.say(f"{len(topology.tiers)} tiers run; links by {emulation.record['links']}")
     return emulation
+
+
+def require_possible(topology: Topology, backend: Backend = "auto") -> None:
+    """Refuse what :func:`start` would, before anything else is done; starts nothing.
+
+    Raises:
+        EnvironmentFault: a tier asks for more cores than there are, or links cannot be made by the
+            ``backend`` that is named.
+    """
+    shares = {tier.name: tier.cpus for tier in topology.tiers if tier.emulated and tier.cpus}
+    cores = share_out(shares)
+    for name, cpus in shares.items():
+        require_cores(name, cpus, cores)
+    if backend in {"root", "userns"}:
+        require_backend(backend)
 
 
 class Emulation:

@@ -218,21 +218,35 @@ def make_network(tiers: Sequence[str], links: Sequence[str], backend: Backend) -
     Raises:
         EnvironmentFault: a back end was asked for by name and cannot be had.
     """
+    way = _way(backend)
+    if way == "root":
+        return NamespaceNetwork(tiers, "root")
+    if way == "userns":
+        with forks_prompt():
+            new_user_namespace()
+            return NamespaceNetwork(tiers, "user namespace")
+    return UserSpaceNetwork(tiers, links)
+
+
+def require_backend(backend: Backend) -> None:
+    """Raise :class:`EnvironmentFault` where links cannot be made by ``backend`` here."""
+    _way(backend)
+
+
+def _way(backend: Backend) -> Literal["root", "userns", "userspace"]:
     reasons = []
     if backend in {"auto", "root"}:
         reason = _tried(lambda: None)
         if reason is None:
-            return NamespaceNetwork(tiers, "root")
+            return "root"
         reasons.append(reason)
     if backend in {"auto", "userns"}:
         reason = _tried(new_user_namespace)
         if reason is None:
-            with forks_prompt():
-                new_user_namespace()
-                return NamespaceNetwork(tiers, "user namespace")
+            return "userns"
         reasons.append(reason)
     if backend in {"auto", "userspace"}:
-        return UserSpaceNetwork(tiers, links)
+        return "userspace"
     raise EnvironmentFault(
         f"Links by {backend!r} cannot be made here: {'; '.join(reasons)}.",
         hint="Leave the back end to Tierwise, or take 'userspace', which works everywhere.",

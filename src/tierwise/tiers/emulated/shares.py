@@ -8,7 +8,7 @@ from tierwise.errors import EnvironmentFault
 from tierwise.tiers.emulated import awake, cgroups, throttle
 from tierwise.tiers.emulated.agents import Agent, Limits, Setup
 from tierwise.tiers.emulated.channel import Channel
-from tierwise.tiers.emulated.cores import share_out
+from tierwise.tiers.emulated.cores import require_cores, share_out
 from tierwise.tiers.emulated.linux import IS_LINUX, real_time_part
 from tierwise.tiers.emulated.workers import start_worker, stop_worker
 
@@ -100,13 +100,7 @@ class CpuShares:
             ) from error
 
     def _limit_cpu(self, setup: Setup, tier: Limits, cpus: float, owner_pid: int) -> None:
-        cores = len(self.cores.usable)
-        if cpus > cores:
-            raise EnvironmentFault(
-                f"Tier {tier.name} asks for {cpus:g} CPUs, and this machine has {cores}.",
-                hint=f"Write `cpus: {cores}` or less, or give the tier's real machine as `url:`.",
-                tier=tier.name,
-            )
+        require_cores(tier.name, cpus, self.cores)
         way, words = self._way(cpus), "not limited"
         if way == "cgroup":
             words = _try_group(setup, "cpu", tier, owner_pid, lambda g: g.limit_cpu(cpus)) or ""
