@@ -7,6 +7,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tierwise.cli.figures import decimals, figures, what
+from tierwise.cli.sweep_table import sweep_lines
 from tierwise.recommend.blocks import in_fewer_blocks, measured_text
 from tierwise.recommend.footprint import (
     cold_start_text,
@@ -61,10 +63,7 @@ def verdict_view(
         shown.append(_legend(recommendation))
         text = text or recommendation.verdict
     else:
-        same, lines = _differing(verdicts)
-        if same:
-            shown.append(Text(same, style="bold"))
-        shown += [_sweep_table(verdicts, lines), ""]
+        shown += sweep_lines(verdicts, recommendation.results, width)
         shown.append(
             Text("`--all` shows every strategy; `--when LINK=RATE` asks about one.", "bright_black")
         )
@@ -98,7 +97,7 @@ def strategy_table(
         table.add_column("ok", justify="center", no_wrap=True)
     numbered = [a.latency.p50_s for a in verdict.strategies if a.latency is not None]
     full_s = full_bar_s(numbered)
-    decimals = _decimals(numbered)
+    digits = decimals(numbered)
     fewer = in_fewer_blocks(verdict)
     cells = 30 if wide else min(15 + max(width - 80, 0), 34)
     table.add_column("breakdown", no_wrap=True, width=cells, overflow="ellipsis")
@@ -107,8 +106,8 @@ def strategy_table(
         row: list[RenderableType] = [
             _marks(verdict, assessment),
             assessment.trial.strategy.placement,
-            f"{_what(assessment)}{cut}",
-            *_figures(assessment, decimals, _FEWER if assessment.id in fewer else ""),
+            f"{what(assessment)}{cut}",
+            *figures(assessment, digits, _FEWER if assessment.id in fewer else ""),
         ]
         if asked:
             row.append(_meets(assessment))
@@ -177,36 +176,9 @@ def _footprint(recommendation: Recommendation, verdict: ConditionVerdict) -> Ite
         yield Text(f"{'; '.join(known)}.", _STATE_STYLE)
 
 
-def _what(assessment: Assessment) -> str:
-    """Operator, with what tells it from others of a front: ``"QE-20%"``."""
-    strategy = assessment.trial.strategy
-    return strategy.operator.value + strategy.variant.removeprefix(strategy.operator.variant.value)
-
-
 def _metric(verdict: ConditionVerdict) -> str:
     metrics = {a.quality.metric for a in verdict.strategies if a.quality is not None}
     return metrics.pop() if len(metrics) == 1 else "quality"
-
-
-def _decimals(seconds: Sequence[float]) -> int:
-    """Enough digits for the smallest to show three."""
-    smallest_ms = min(seconds, default=1.0) * 1e3
-    return 2 if smallest_ms < 10 else 1 if smallest_ms < 100 else 0
-
-
-def _figures(assessment: Assessment, decimals: int, mark: str = "") -> Iterable[str]:
-    latency, quality = assessment.latency, assessment.quality
-    if latency is None:
-        yield from ("·", "·")
-    else:
-        prefix = mark if latency.measured else "~"
-        yield f"{prefix}{latency.p50_s * 1e3:.{decimals}f}"
-        yield "·" if latency.p95_s is None else f"{latency.p95_s * 1e3:.{decimals}f}"
-    if quality is None:
-        yield from ("·", "·")
-    else:
-        yield f"{quality.value:.1f}"
-        yield "0" if abs(quality.loss) < 0.05 else f"{quality.loss:.1f}"
 
 
 def _marks(verdict: ConditionVerdict, assessment: Assessment) -> Text:
@@ -273,37 +245,3 @@ def _legend(recommendation: Recommendation) -> Text:
     if any(a.meets is None and not a.unsuited for a in assessments):
         legend.append("?", "yellow").append(" too few to tell  ")
     return legend
-
-
-def _differing(verdicts: Sequence[ConditionVerdict]) -> tuple[str, list[str]]:
-    """What all conditions share, and what tells each from the others."""
-    conditions = [verdict.condition for verdict in verdicts]
-    links = tuple(conditions[0].shapes)
-    same = [link for link in links if len({c.shapes[link] for c in conditions}) == 1]
-    shared = "; ".join(f"{link} {conditions[0].shapes[link]}" for link in same)
-    lines = [
-        "; ".join(f"{link} {c.shapes[link]}" for link in links if link not in same)
-        for c in conditions
-    ]
-    return shared, lines
-
-
-def _sweep_table(verdicts: Sequence[ConditionVerdict], lines: Sequence[str]) -> Table:
-    """One line a condition."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bright_black", pad_edge=False)
-    table.add_column("network", overflow="fold")
-    table.add_column("recommended", no_wrap=True, style="bold")
-    for name in ("p50 ms", "p95 ms", "loss"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("tied with")
-    choices = [v.choice.latency.p50_s for v in verdicts if v.choice and v.choice.latency]
-    decimals = _decimals(choices)
-    for verdict, line in zip(verdicts, lines, strict=True):
-        choice = verdict.choice
-        if choice is None:
-            table.add_row(line, Text("none meets it", "red"), "·", "·", "·", "")
-            continue
-        p50, p95, _, loss = _figures(choice, decimals)
-        tied = ", ".join(a.id for a in verdict.tied)
-        table.add_row(line, choice.id, p50, p95, loss, tied)
-    return table

@@ -149,7 +149,7 @@ def _verdict(
     judged = [replace(a, on_pareto_front=a.id in best) for a in judged]
     eligible = [a for a in judged if a.meets]
     if not eligible:
-        return ConditionVerdict(condition, tuple(judged), None, None, None, ())
+        return ConditionVerdict(condition, tuple(judged), None, None, None, (), predicted=True)
     choice = eligible[0]
     assert choice.latency is not None
     reach_s = choice.latency.high_s
@@ -161,6 +161,7 @@ def _verdict(
         choice.id,
         None,
         (),
+        predicted=True,
     )
 
 

@@ -127,6 +127,7 @@ class ConditionVerdict:
         omnibus: Kruskal-Wallis over all measured strategies; ``None`` below two.
         comparisons: Every pair of measured strategies.
         text: In words.
+        predicted: Whether it is a prediction's, for which nothing has to be measured.
     """
 
     condition: NetworkCondition
@@ -136,6 +137,7 @@ class ConditionVerdict:
     omnibus: Omnibus | None
     comparisons: tuple[Comparison, ...]
     text: str = ""
+    predicted: bool = False
 
     def get(self, strategy_id: str) -> Assessment:
         """The assessment of the strategy with this id."""
@@ -145,6 +147,15 @@ class ConditionVerdict:
     def choice(self) -> Assessment | None:
         """The assessment of the recommended strategy."""
         return None if self.recommended is None else self.get(self.recommended)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nothing is measured under the condition yet, though it could be."""
+        if self.predicted:
+            return False
+        left = {TrialState.PENDING, TrialState.PREDICTED}
+        states = {assessment.trial.state for assessment in self.strategies}
+        return not any(a.measured for a in self.strategies) and not states.isdisjoint(left)
 
     @property
     def tied(self) -> tuple[Assessment, ...]:

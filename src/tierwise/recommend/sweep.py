@@ -63,6 +63,8 @@ def _rate(condition: NetworkCondition, link: str) -> float:
 def _differs(lower: ConditionVerdict, higher: ConditionVerdict) -> bool:
     if lower.recommended == higher.recommended:
         return False
+    if any(one.recommended is None and one.waiting for one in (lower, higher)):
+        return False
     tied_low = {a.id for a in lower.strategies if a.tied_with_best}
     tied_high = {a.id for a in higher.strategies if a.tied_with_best}
     return not {lower.recommended, higher.recommended} <= (tied_low & tied_high)

@@ -15,7 +15,7 @@ from tierwise.recommend.ties import BlockComparison, compare_all, fastest_and_ri
 from tierwise.recommend.words import condition_text, whole_text
 from tierwise.stats.equivalence import MARGIN
 from tierwise.stats.verdict import Standing
-from tierwise.store.results import Chosen, StudyResults, TrialState
+from tierwise.store.results import Chosen, StudyResults
 from tierwise.tiers.topology import NetworkCondition
 
 
@@ -66,10 +66,7 @@ def require_met(recommendation: Recommendation) -> None:
     unmet = [v for v in recommendation.verdicts if v.recommended is None]
     if not unmet:
         return
-    waiting = [
-        v for v in unmet if any(a.trial.state is TrialState.PENDING for a in v.strategies)
-        and not any(a.measured for a in v.strategies)
-    ]  # fmt: skip
+    waiting = [verdict for verdict in unmet if verdict.waiting]
     if waiting:
         raise NotAStudyError(
             f"{len(waiting)} of {len(recommendation.verdicts)} network conditions are not measured "

@@ -1,6 +1,7 @@
 """A recommendation in sentences that an engineer would sign."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,21 +35,48 @@ def whole_text(recommendation: Recommendation) -> str:
 
 def sweep_text(recommendation: Recommendation) -> str:
     """What the sweep says: one choice throughout, or where it changes."""
-    verdicts = recommendation.verdicts
+    verdicts = [v for v in recommendation.verdicts if v.recommended or not v.waiting]
+    waiting = len(recommendation.verdicts) - len(verdicts)
+    rest = (
+        f" {waiting} of {len(recommendation.verdicts)} network conditions are not measured yet."
+        if waiting
+        else ""
+    )
     choices = {verdict.recommended for verdict in verdicts}
+    if not choices:
+        return "Nothing was measured, so nothing is recommended."
     if choices == {None}:
-        return f"No strategy meets the requirement under any of the {len(verdicts)} conditions."
+        return (
+            f"No strategy meets the requirement under any of the {len(verdicts)} conditions.{rest}"
+        )
     if len(choices) == 1:
         every = "both" if len(verdicts) == 2 else f"all {len(verdicts)}"
-        return f"Deploy {next(iter(choices))} under {every} network conditions."
-    lines = [switch_text(switch) for switch in recommendation.switches]
+        measured = " that are measured" if waiting else ""
+        return f"Deploy {next(iter(choices))} under {every} network conditions{measured}.{rest}"
+    lines = list(_switches_text(recommendation))
     everywhere = set.intersection(
         *({a.id for a in verdict.strategies if a.tied_with_best} for verdict in verdicts)
     )
     if everywhere:
         one = min(everywhere)
         lines.append(f"{one} is the fastest, or tied with it, under every condition.")
-    return " ".join(lines)
+    return " ".join(lines) + rest
+
+
+def _switches_text(recommendation: Recommendation) -> Iterable[str]:
+    """A sentence for each change, however many other shapes of the network it happens under."""
+    alike: dict[Switch, list[str]] = {}
+    for switch in recommendation.switches:
+        alike.setdefault(replace(switch, elsewhere=""), []).append(switch.elsewhere)
+    for switch, elsewhere in alike.items():
+        others = {v.condition.at_rate(switch.link, None) for v in recommendation.verdicts}
+        if len(elsewhere) == 1:
+            where = elsewhere[0]
+        elif len(elsewhere) == len(others):
+            where = "whatever the rest of the network"
+        else:
+            where = f"{elsewhere[0]}; and {len(elsewhere) - 1} more of {len(others)}"
+        yield switch_text(replace(switch, elsewhere=where))
 
 
 def switch_text(switch: Switch) -> str:

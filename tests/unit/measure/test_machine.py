@@ -1,6 +1,6 @@
 import pytest
 
-from tierwise.measure.machine import EnergyMeter, MachineState, MachineWatch
+from tierwise.measure.machine import EnergyMeter, MachineState, MachineWatch, disturbances
 
 
 def put(root, path, text):
@@ -92,3 +92,10 @@ def test_disturbed_blocks_say_what_disturbed_them():
         "CPUs ran 25% slower than usual",
     )
     assert MachineState(0.0, 0.5, 2e9, 0).disturbances(2e9) == ()
+
+
+def test_a_slow_block_is_told_from_the_usual_frequency_of_all():
+    at = [MachineState(frequency_hz=hz) for hz in (2.0e9, 2.0e9, 3.0e9, 2.0e9, 1.5e9)]
+    told = disturbances([None, *at])
+    assert told == [(), (), (), (), (), ("CPUs ran 25% slower than usual",)]
+    assert disturbances([None, MachineState()]) == [(), ()]

@@ -70,6 +70,11 @@ def test_a_quiet_machine_needs_the_fewest_blocks():
     assert outcome.requests == 60
 
 
+def test_by_default_intervals_of_2_percent_are_enough():
+    assert MeasurePlan().target_relative_width == 0.02
+    assert MeasurePlan().budget_s is None
+
+
 def test_a_noisy_machine_is_measured_up_to_the_most_blocks_and_says_so():
     outcome, _ = measure(Server({"a": 0.1, "b": 0.2}, noise=0.5))
     assert outcome.reason is StopReason.MOST_BLOCKS
@@ -251,6 +256,10 @@ def test_energy_is_kept_with_its_request_and_with_no_other():
         read.append(server.clock.now_s())
         return joules
 
-    _, blocks = measure(server, energy=used_since_the_last_call)
+    def idle_between_blocks():
+        server.clock.advance_s(1.0)
+        return MachineState()
+
+    _, blocks = measure(server, energy=used_since_the_last_call, watch=idle_between_blocks)
     for sample in (sample for block in blocks for sample in block.samples):
         assert sample.energy_j == pytest.approx(10 * sample.latency_s)

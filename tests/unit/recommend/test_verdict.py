@@ -12,6 +12,7 @@ from tierwise.recommend.verdict import recommend, require_met
 from tierwise.stats.verdict import FEWEST_BLOCKS
 from tierwise.store.results import TrialState
 from tierwise.testing.results import made_up_results
+from tierwise.tiers.topology import LinkShape, NetworkCondition
 
 ONE_TIER = (Operator.I, Operator.Q, Operator.E, Operator.QE)
 
@@ -222,6 +223,27 @@ def test_where_the_choice_changes_along_the_sweep_the_measured_bandwidths_are_na
     assert (switch.below, switch.above) == ("mobile/I", "cloud/I")
     words = "Between 1 Mbit/s and 10 Mbit/s on edge-cloud the choice changes from mobile/I to"
     assert words in recommendation.verdict
+
+
+def test_a_change_that_is_alike_whatever_the_other_link_is_said_once():
+    results = made_up_results(
+        edge_cloud=("1Mbit", "10Mbit"), operators=(Operator.P, Operator.I), blocks=30
+    )
+    trials = tuple(t for t in results.trials if t.strategy.tiers in {("mobile",), ("cloud",)})
+    twice = {
+        condition: NetworkCondition({**condition.shapes, "mobile-edge": LinkShape(100e6, 0.002)})
+        for condition in results.conditions
+    }
+    again = tuple(replace(trial, condition=twice[trial.condition]) for trial in trials)
+    both = replace(
+        results, conditions=(*results.conditions, *twice.values()), trials=trials + again
+    )
+    said = recommend(both).verdict.split("\n")[0]
+    assert said == (
+        "Between 1 Mbit/s and 10 Mbit/s on edge-cloud (whatever the rest of the network) the"
+        " choice changes from mobile/I to cloud/I."
+    )
+    assert len(recommend(both).switches) == 2
 
 
 def test_the_json_has_what_programs_read_and_no_number_that_is_not_one():

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -74,6 +75,23 @@ def test_the_page_holds_the_verdict_and_every_strategy(tmp_path):
     for trial in results.trials:
         assert trial.strategy.id in text
     assert "42.1 Mbit/s reached of 50 Mbit/s asked" in text
+
+
+def test_how_each_condition_was_measured_is_on_the_page(tmp_path):
+    results = made_up_results(blocks=20)
+    condition, measured = next(iter(results.measured.items()))
+    due = replace(
+        measured,
+        plan={**measured.plan, "arrivals_per_s": 5.0},
+        blocks=tuple(replace(b, late=b.requests // 4) for b in measured.blocks),
+    )
+    text = _Page(written(tmp_path, replace(results, measured={condition: due}))).text
+    assert "the most blocks are measured" in text
+    assert "2: 9 (5.0% of CPU time was stolen by other virtual machines); 19 (" in text
+    assert "25.0%" in text
+    unfinished = replace(measured, stopped="")
+    text = _Page(written(tmp_path, replace(results, measured={condition: unfinished}))).text
+    assert "it has not" in text
 
 
 def test_names_with_markup_in_them_are_text(tmp_path):

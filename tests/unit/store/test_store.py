@@ -3,7 +3,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from tierwise.measure.warm_up import WarmUp
 from tierwise.operators.strategy import Operator, Strategy
 from tierwise.quality.figure import QualityFigure
 from tierwise.store.artefacts import Artefacts
-from tierwise.store.database import FILE_NAME, FORMAT
+from tierwise.store.database import FILE_NAME, FORMAT, create_or_open
 from tierwise.store.read import read_results
 from tierwise.store.results import ProbeFigure, TrialState, VariantRecord
 from tierwise.store.trials import PlannedTrial
@@ -84,7 +84,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
         store.add_block(SLOW, block(0, IDENTITY, SPLIT, input_index=2))
         store.add_block(SLOW, block(1, IDENTITY, input_index=1))
         store.finish_trial(IDENTITY, SLOW, TrialState.MEASURED, reason="fine")
-        store.set_memory(IDENTITY, {"cloud": 5})
+        store.set_memory(IDENTITY, {"mobile": 3, "cloud": 5})
         store.add_probes([ProbeFigure("mobile", "cpu factor", 0.5, 0.49, "cgroup v1")])
         store.set_environment({"cpu": "one"})
         inside = store.results()
@@ -107,7 +107,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
     assert trial.input_index.tolist() == [2, 1]
     assert trial.parts_s["compute@cloud"].tolist() == [0.25, 0.25]
     assert trial.wire_bytes == {"mobile-cloud": 1234}
-    assert trial.memory_bytes == {"cloud": 5}
+    assert trial.memory_bytes == {"mobile": 3, "cloud": 5}
     assert results.trials[1].strategy == SPLIT
     assert results.trials[3].condition == FAST
 
@@ -154,9 +154,22 @@ def test_a_block_cannot_be_there_twice_and_a_refused_one_leaves_nothing(tmp_path
         assert [trial.latency_s.size for trial in store.results().trials] == [1, 0, 0, 0]
 
 
-def test_a_sample_of_an_unplanned_trial_is_refused(tmp_path):
-    with filled(tmp_path) as store, pytest.raises(sqlite3.IntegrityError):
-        store.add_block(SLOW, block(0, Strategy(Operator.Q, "Q", ("cloud",))))
+def test_a_block_is_one_transaction_all_of_it_or_nothing(tmp_path):
+    with filled(tmp_path) as store:
+        unplanned = Strategy(Operator.Q, "Q", ("cloud",))
+        with pytest.raises(sqlite3.IntegrityError):
+            store.add_block(SLOW, block(0, IDENTITY, SPLIT, unplanned))
+        assert store.blocks(SLOW) == ()
+        assert all(trial.latency_s.size == 0 for trial in store.results().trials)
+
+
+def test_what_is_committed_is_on_the_disk_and_readers_do_not_wait(tmp_path):
+    with filled(tmp_path), closing(sqlite3.connect(tmp_path / FILE_NAME)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with closing(create_or_open(tmp_path)) as ours:
+        assert ours.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+        versions = [row[0] for row in ours.execute("SELECT version FROM format_history")]
+    assert versions == list(range(1, FORMAT + 1))
 
 
 def test_a_token_is_never_stored(tmp_path):
