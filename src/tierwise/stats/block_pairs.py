@@ -1,7 +1,8 @@
 """p-values of every pair of strategies that were measured in the same randomised blocks.
 
 Wilcoxon's signed-rank test on the log ratios within blocks. Where strategies have a memory of their
-own from block to block, blocks count as fewer, and Student's t stands beside the signed ranks.
+own from block to block, Student's t of the log ratios and of their signed ranks, with an error that
+such a memory does not lower (:mod:`tierwise.stats.memory`).
 """
 
 import math
@@ -12,18 +13,17 @@ import numpy as np
 import scipy
 from jaxtyping import Bool, Float, Int
 
-from tierwise.stats.autocorrelation import block_residuals, is_correlated, variance_inflation
+from tierwise.stats.autocorrelation import block_residuals, is_correlated
 from tierwise.stats.corrections import holm
 from tierwise.stats.median_interval import fewest_for_median
+from tierwise.stats.memory import Memory, pooled_memory
 from tierwise.stats.ranks import mean_ranks
 from tierwise.stats.wilcoxon import signed_rank_tail
 
 # Two strategies can differ at 1% from 8 blocks on (2 / 2**8 = 0.008), more strategies from more on.
 FEWEST_BLOCKS = 8
 EQUIVALENCE_ALPHA = 0.05
-# A run of blocks, however correlated, counts as at least as many as an interval of the ratio
-# needs (5): a difference that only drifts in size is still one. Student's t with 4 degrees of
-# freedom asks for so large a one that identical strategies with a long memory raise no alarms.
+# However correlated, blocks count as at least as many as an interval of the ratio needs (5).
 _FEWEST_WORTH = fewest_for_median(1 - 2 * EQUIVALENCE_ALPHA)
 # From here on the normal approximation errs upward where it matters, far in the tail.
 _LARGEST_EXACT_N = 100
@@ -31,7 +31,7 @@ _LARGEST_EXACT_N = 100
 _DIFFERENCES_AT_ONCE = 2**17
 
 
-def adjusted_p(logs: Float[np.ndarray, "n k"], least: float) -> Float[np.ndarray, "k k"]:
+def adjusted_p(logs: Float[np.ndarray, "n k"], memory: Memory | None) -> Float[np.ndarray, "k k"]:
     """p-values of every pair of strategies, adjusted by Holm over all pairs; 1 on the diagonal.
 
     Since all pairs are adjusted for, any of them may be picked by looking at the same data, such as
@@ -40,14 +40,14 @@ def adjusted_p(logs: Float[np.ndarray, "n k"], least: float) -> Float[np.ndarray
     Args:
         logs: Logarithm of the latency of every block and strategy, in the order of the blocks; NaN
             where a strategy was not measured.
-        least: From :func:`least_inflation`.
+        memory: From :func:`own_memory`.
     """
     k = logs.shape[1]
     series = np.ascontiguousarray(logs.T)
     a, b = np.triu_indices(k, 1)
     at_once = max(1, _DIFFERENCES_AT_ONCE // len(logs))
     parts = [
-        _pairs_p(series[b[i : i + at_once]] - series[a[i : i + at_once]], least)
+        _pairs_p(series[b[i : i + at_once]] - series[a[i : i + at_once]], memory)
         for i in range(0, len(a), at_once)
     ]
     adjusted = np.ones((k, k))
@@ -55,13 +55,10 @@ def adjusted_p(logs: Float[np.ndarray, "n k"], least: float) -> Float[np.ndarray
     return np.minimum(adjusted, adjusted.T)
 
 
-def least_inflation(logs: Float[np.ndarray, "n k"], *, assumed: bool = False) -> float:
-    """Inflation that every pair has at least; 1 where strategies have no memory of their own.
+def own_memory(logs: Float[np.ndarray, "n k"], *, assumed: bool = False) -> Memory | None:
+    """The memory that strategies have of their own; ``None``: they have none.
 
-    The estimate of one pair is noisy, and among thousands of pairs the luckiest would win; so the
-    mean over all strategies is the least.
-
-    Where it is ``assumed`` no test for a memory comes first: of few strategies it misses a slow
+    Where a memory is ``assumed`` no test for one comes first: of few strategies it misses a slow
     one, and repeated looks at them would find differences among equals.
 
     Args:
@@ -70,35 +67,30 @@ def least_inflation(logs: Float[np.ndarray, "n k"], *, assumed: bool = False) ->
     """
     complete = _fullest(logs)
     if len(complete) < FEWEST_BLOCKS:
-        return 1.0
-    residuals = block_residuals(complete)
-    return (
-        float(np.mean(variance_inflation(residuals)))
-        if assumed or is_correlated(residuals)
-        else 1.0
-    )
+        return Memory() if assumed else None
+    if not assumed and not is_correlated(block_residuals(complete)):
+        return None
+    return pooled_memory(complete)
 
 
 def effective_blocks(
-    differences: Float[np.ndarray, "m n"], counts: Int[np.ndarray, " m"], least: float
-) -> Int[np.ndarray, " m"]:
-    """How many independent blocks the ``counts`` of each pair are worth, at least 1.
+    log_ratio: Float[np.ndarray, " n"], memory: Memory | None, alpha: float
+) -> int:
+    """How many independent blocks ``n`` are worth to an interval of the median ratio, at least 1.
 
     Args:
-        differences: Log ratios of every pair, in the order of the blocks, NaN where one is missing.
-        counts: How many blocks each pair has.
-        least: From :func:`least_inflation`.
+        log_ratio: Of a pair, in the order of the blocks, without NaN.
+        memory: From :func:`own_memory`.
+        alpha: Of either end of the interval: since the inflation is only estimated, its end is
+            Student's and not the normal distribution's.
     """
-    if least <= 1:
-        every: np.ndarray = np.maximum(1, counts)
-        return every
-    inflation = np.full(len(counts), least)
-    for rows, known in _by_pattern(np.isfinite(differences)):
-        own = variance_inflation(differences[np.ix_(rows, known)].T)
-        inflation[rows] = np.maximum(least, own)
-    worth = np.maximum(_FEWEST_WORTH, np.round(counts / inflation)).astype(np.int64)
-    effective: np.ndarray = np.minimum(np.maximum(1, counts), worth)
-    return effective
+    n = len(log_ratio)
+    if memory is None or n < FEWEST_BLOCKS:
+        return max(1, n)
+    inflation, degrees = memory.inflations(mean_ranks(log_ratio[None, :]))
+    normal, student = scipy.special.ndtri(alpha), scipy.special.stdtrit(degrees[0], alpha)
+    worth = n / max(1.0, float(inflation[0])) * (normal / student) ** 2
+    return min(n, max(_FEWEST_WORTH, round(float(worth))))
 
 
 def _fullest(logs: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "_ _"]:
@@ -130,58 +122,51 @@ def _by_pattern(
         yield np.flatnonzero(which.ravel() == pattern), np.flatnonzero(known[row])
 
 
-def _pairs_p(differences: Float[np.ndarray, "m n"], least: float) -> Float[np.ndarray, " m"]:
+def _pairs_p(
+    differences: Float[np.ndarray, "m n"], memory: Memory | None
+) -> Float[np.ndarray, " m"]:
     """Two-sided p of every pair, over the blocks that it shares."""
     # Pairs without a difference, or not measured, are left out: ranked last, with no weight.
     used = np.isfinite(differences) & (differences != 0)
     ranks = mean_ranks(np.where(used, np.abs(differences), np.inf))
-    signed = np.sum(np.where(used, np.copysign(ranks, differences), 0.0), axis=1)
-    counts = used.sum(axis=1)
-    effective = effective_blocks(differences, counts, least)
+    signed = np.where(used, np.copysign(ranks, differences), 0.0)
+    if memory is not None:
+        return _correlated_p(differences, signed, memory)
+    counts, sums = used.sum(axis=1), signed.sum(axis=1)
     p = np.ones(len(counts))
-    for n, worth in set(zip(counts.tolist(), effective.tolist(), strict=True)):
-        if n > 0:
-            these = (counts == n) & (effective == worth)
-            p[these] = _signed_rank_p(signed[these], n, worth)
-    if least > 1:
-        # Few effective blocks bound what signs alone can show, however far apart two strategies
-        # are; so the size of the difference is asked too, and the better answer counts twice.
-        p = np.minimum(1.0, 2.0 * np.minimum(p, _t_p(differences, effective)))
+    for n in set(counts.tolist()) - {0}:
+        p[counts == n] = _signed_rank_p(sums[counts == n], n)
     return p
 
 
-def _t_p(
-    differences: Float[np.ndarray, "m n"], effective: Int[np.ndarray, " m"]
+def _correlated_p(
+    differences: Float[np.ndarray, "m n"], signed: Float[np.ndarray, "m n"], memory: Memory
 ) -> Float[np.ndarray, " m"]:
-    """Two-sided p of Student's t of each pair, with the effective number of blocks."""
-    used = np.isfinite(differences)
-    counts = np.maximum(1, used.sum(axis=1))
-    mean = np.sum(np.where(used, differences, 0.0), axis=1) / counts
-    spread = np.sum(np.where(used, differences - mean[:, None], 0.0) ** 2, axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = mean / np.sqrt(spread / np.maximum(1, counts - 1) / effective)
-    p = 2.0 * scipy.special.stdtr(np.maximum(1, effective - 1), -np.abs(t))
-    usable: np.ndarray = np.where((effective < 2) | np.isnan(p), 1.0, p)
-    return usable
+    """Two-sided p of the means of differences and of their signed ranks; the better counts twice.
 
-
-def _signed_rank_p(
-    signed_sums: Float[np.ndarray, " m"], n: int, effective: int
-) -> Float[np.ndarray, " m"]:
-    """Two-sided p of sums of ``n`` signed ranks, counted as ``effective``.
-
-    A sum is carried over to the effective number as the same share of the largest sum possible:
-    its standard deviation is then what the correlated sum's is. Ties take the distribution
-    without ties, which is wider, so p errs upward.
+    Ranks bound what an outlier does, and differences show what ranks can't, how far apart two are.
     """
-    share = np.abs(signed_sums) / (n * (n + 1) / 2.0)
-    most = effective * (effective + 1) / 2.0
-    if effective <= _LARGEST_EXACT_N:
+    p = np.ones(len(differences))
+    for rows, known in _by_pattern(np.isfinite(differences)):
+        if len(known) >= FEWEST_BLOCKS:
+            here = np.ix_(rows, known)
+            best = np.minimum(memory.t_p(differences[here]), memory.t_p(signed[here]))
+            p[rows] = np.minimum(1.0, 2.0 * best)
+    return p
+
+
+def _signed_rank_p(signed_sums: Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " m"]:
+    """Two-sided p of sums of ``n`` signed ranks.
+
+    Ties take the distribution without ties, which is wider, so p errs upward.
+    """
+    most = n * (n + 1) / 2.0
+    if n <= _LARGEST_EXACT_N:
         # The smaller of W+ and W-, (most - |sum|) / 2, rounded up: p errs upward.
-        smaller = np.ceil((1.0 - share) * most / 2.0 - 1e-9).astype(np.int64)
-        one_sided = signed_rank_tail(effective)[smaller]
+        smaller = np.ceil((most - np.abs(signed_sums)) / 2.0 - 1e-9).astype(np.int64)
+        one_sided = signed_rank_tail(n)[smaller]
     else:
-        one_sided = np.exp(scipy.special.log_ndtr(-share * most / _signed_sum_std(effective)))
+        one_sided = np.exp(scipy.special.log_ndtr(-np.abs(signed_sums) / _signed_sum_std(n)))
     two_sided: np.ndarray = np.minimum(1.0, 2.0 * one_sided)
     return two_sided
 

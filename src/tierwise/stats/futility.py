@@ -3,8 +3,11 @@
 import math
 from statistics import NormalDist
 
+import scipy
+
 from tierwise.stats.equivalence import MARGIN
 from tierwise.stats.median_interval import Interval
+from tierwise.stats.memory import degrees_of_freedom
 
 _NORMAL = NormalDist()
 
@@ -35,7 +38,8 @@ def chance_to_decide(
         margin: A ratio within ``1 + margin`` makes no difference.
 
     The logarithm of the ratio at the end is taken as normal around the present one, with the
-    variance that the further blocks leave open; the corrections are Bonferroni's.
+    variance that the further blocks leave open; the tests at the end are Student's with the
+    degrees of freedom of so many correlated blocks, and the corrections Bonferroni's.
 
     Source: D. J. Spiegelhalter, L. S. Freedman and P. R. Blackburn, Controlled Clinical Trials
     7(1), 1986.
@@ -47,9 +51,10 @@ def chance_to_decide(
     error = max(width, 1e-9) / 2 / _NORMAL.inv_cdf((1 + ratio.confidence) / 2)
     at_end = error * math.sqrt(blocks / last)
     spread = math.sqrt(error**2 - at_end**2)
-    least = at_end * _NORMAL.inv_cdf(1 - alpha / (2 * tests * max(pairs, 1)))
+    degrees = degrees_of_freedom(last)
+    least = -at_end * scipy.special.stdtrit(degrees, alpha / (2 * tests * max(pairs, 1)))
     apart = _NORMAL.cdf((now - least) / spread) + _NORMAL.cdf((-now - least) / spread)
-    room = math.log1p(margin) - at_end * _NORMAL.inv_cdf(1 - equivalence_alpha / tests)
+    room = math.log1p(margin) + at_end * scipy.special.stdtrit(degrees, equivalence_alpha / tests)
     if room <= 0:
         return apart
     equal = _NORMAL.cdf((room - now) / spread) - _NORMAL.cdf((-room - now) / spread)

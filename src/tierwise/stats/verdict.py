@@ -25,11 +25,12 @@ from tierwise.stats.block_pairs import (
     FEWEST_BLOCKS,
     adjusted_p,
     effective_blocks,
-    least_inflation,
+    own_memory,
 )
 from tierwise.stats.equivalence import MARGIN, equivalence
 from tierwise.stats.friedman import friedman
 from tierwise.stats.median_interval import Interval, fewest_for_median
+from tierwise.stats.memory import Memory
 from tierwise.stats.omnibus import Omnibus
 
 # Bound on the chance that a study claims any difference that is not there. Below the promised 5%,
@@ -176,8 +177,8 @@ def compare_with_best(
         )
     complete = logs[np.isfinite(logs).all(axis=1)]
     k = len(names)
-    least = least_inflation(logs, assumed=memory_assumed or looks > 1)
-    adjusted = np.minimum(1.0, looks * adjusted_p(logs, least))
+    memory = own_memory(logs, assumed=memory_assumed or looks > 1)
+    adjusted = np.minimum(1.0, looks * adjusted_p(logs, memory))
     ranks = [
         _rank(
             values_s[:, [i, best_column]],
@@ -185,7 +186,7 @@ def compare_with_best(
             float(medians_s[i]),
             float(adjusted[i, best_column]),
             is_best=bool(i == best_column),
-            least=least,
+            memory=memory,
             margin=margin,
             alpha=alpha,
             looks=looks,
@@ -228,7 +229,7 @@ def _rank(
     p_holm: float,
     *,
     is_best: bool,
-    least: float,
+    memory: Memory | None,
     margin: float,
     alpha: float,
     looks: int,
@@ -238,7 +239,7 @@ def _rank(
     if is_best:
         return Rank(name, median_s, Standing.BEST, Interval(1.0, 1.0, 1.0, 1.0), 1.0, n, n)
     log_ratio = np.log(both[:, 0] / both[:, 1])
-    worth = int(effective_blocks(log_ratio[None, :], np.array([n]), least)[0])
+    worth = effective_blocks(log_ratio, memory, EQUIVALENCE_ALPHA)
     near = equivalence(
         both[:, 0],
         both[:, 1],
@@ -249,10 +250,11 @@ def _rank(
     holds = near.holds
     if holds and looks > 1:
         strict = EQUIVALENCE_ALPHA / looks
+        counted = effective_blocks(log_ratio, memory, strict)
         holds = (
-            worth >= fewest_for_median(1 - 2 * strict)
+            counted >= fewest_for_median(1 - 2 * strict)
             and equivalence(
-                both[:, 0], both[:, 1], margin=margin, alpha=strict, effective_n=worth
+                both[:, 0], both[:, 1], margin=margin, alpha=strict, effective_n=counted
             ).holds
         )
     # What is faster in most blocks and yet has the higher median differs, but is not slower.

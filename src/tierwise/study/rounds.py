@@ -34,6 +34,8 @@ from tierwise.tiers.topology import NetworkCondition
 # Looks of the first round, doubling the blocks each time, of a second one for what the first
 # brought up, and of a third. Every claim is corrected for all of them.
 LOOKS = (5, 2, 1)
+# The third looks once, but not at the fewest blocks, which tell little apart.
+_LATER_LOOKS = ((0, 1), (1,))
 # heuristic: below this many a profile costs more than it can save.
 _FEWEST_TO_CHOOSE_FROM = 5
 # heuristic: what tells a strategy that is 20% slower from the best is enough to leave it out.
@@ -88,7 +90,11 @@ def planned_looks(
     """
     most = max(spec.max_samples or spec.samples, least)
     blocks = [need, *(spec.samples * 2**i for i in range(1, LOOKS[0] - 1))]
-    wanted = {first + n for n in blocks[: LOOKS[place]] if need <= n <= max(most, need)}
+    within = [n for n in blocks if need <= n <= max(most, need)]
+    if place:
+        last = len(within) - 1
+        within = [within[min(i, last)] for i in _LATER_LOOKS[place - 1]]
+    wanted = {first + n for n in within}
     if place == 0 and need < least:
         wanted.add(first + least)
     return tuple(sorted(wanted))

@@ -46,10 +46,10 @@ def test_a_slower_contender_is_left_out_and_the_baseline_after_the_first_look():
 
 
 def test_what_stays_open_is_measured_up_to_the_last_look_and_said():
-    machine = Machine({"a": 0.100, "b": 0.103}, noise=0.05)
-    outcome = machine.measure(Narrowing(["a", "b"], (20, 40), tests=8))
+    machine = Machine({"a": 0.100, "b": 0.106}, noise=0.05, seed=4)
+    outcome = machine.measure(Narrowing(["a", "b"], (20, 40, 80), tests=8))
     assert outcome.reason is StopReason.MOST_BLOCKS
-    assert outcome.blocks == 40
+    assert outcome.blocks == 80
 
 
 def test_what_more_blocks_could_hardly_settle_is_left_open_early_and_said():

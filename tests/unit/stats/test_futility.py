@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from tierwise.stats.futility import chance_to_decide
 from tierwise.stats.median_interval import Interval
@@ -23,8 +24,9 @@ def test_it_is_the_share_of_studies_that_are_decided_at_the_end(now):
     rest = truth + error * math.sqrt(blocks / (last - blocks)) * rng.normal(size=len(truth))
     end = (blocks * now + (last - blocks) * rest) / last
     at_end = error * math.sqrt(blocks / last)
-    apart = np.abs(end) > 3.2272 * at_end  # the normal quantile of 1 - 0.01 / 16
-    equal = np.abs(end) < math.log(1.03) - 2.4977 * at_end  # and of 1 - 0.05 / 8
+    # Student's quantiles of 1 - 0.01 / 16 and 1 - 0.05 / 8, with the degrees of 240 blocks.
+    apart = np.abs(end) > t.ppf(1 - 0.01 / 16, 15) * at_end
+    equal = np.abs(end) < math.log(1.03) - t.ppf(1 - 0.05 / 8, 15) * at_end
     expected = np.mean(apart) + np.mean(equal)
     found = chance_to_decide(interval(now, error), blocks, last, **PLAN)
     assert found == pytest.approx(expected, abs=0.005)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from tierwise.stats.autocorrelation import variance_inflation
 from tierwise.stats.ranks import mean_ranks
 
 
@@ -16,13 +15,3 @@ def test_what_is_missing_is_ranked_last_and_changes_nothing_else():
     series = np.array([[3.0, np.inf, 1.0, np.inf, 1.0]])
     np.testing.assert_array_equal(mean_ranks(series)[0, [0, 2, 4]], [3.0, 1.5, 1.5])
     assert mean_ranks(np.empty((2, 0))).shape == (2, 0)
-
-
-def test_inflation_is_the_sum_over_lags_up_to_a_quarter_of_the_series():
-    n, longest = 40, 10
-    walk = np.cumsum(np.random.default_rng(5).normal(size=n))
-    ranks = rankdata(walk) - (n + 1) / 2
-    covariances = [np.sum(ranks[lag:] * ranks[: n - lag]) / n for lag in range(longest + 1)]
-    long_run = (covariances[0] + 2 * sum(covariances[1:])) / (1 - (2 * longest + 1) / n)
-    expected = 2 * np.sqrt(longest / n) + long_run / (covariances[0] + long_run / n)
-    assert variance_inflation(walk[:, None])[0] == pytest.approx(expected, rel=1e-12)
