@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 HOME = Path(__file__).parent.parent / ".cache"
+# Its client and its server, which runs a model.
+KSERVE = ("kserve==0.21.0", "onnxruntime==1.22.1")
 
 
 def environment(name: str, *requirements: str) -> Path:

@@ -173,10 +173,10 @@ def decode_outputs(
 
 
 def _read_response(text: bytes, limits: Limits) -> _ResponseHeader:
-    header = parse_json(text, limits)
+    header = _present(parse_json(text, limits))
     entries = objects(header.get("outputs"), "outputs", limits)
     return _ResponseHeader(
-        outputs=_announced(entries, "output", limits),
+        outputs=_announced([_present(entry) for entry in entries], "output", limits),
         parameters=mapping(header.get("parameters", {}), "parameters"),
         model_name=str(header.get("model_name", "")),
         model_version=str(header.get("model_version", "")),
@@ -201,6 +201,11 @@ def _split(body: Buffer, json_bytes: int | None, limits: Limits) -> tuple[memory
             "Send tensors in binary (parameter binary_data_size)."
         )
     return view[:length], view[length:]
+
+
+def _present(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Without those that are null: what isn't there, as some servers say it (KServe's own)."""
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _name(entry: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import json
 import subprocess
 
 import pytest
-from tests.foreign_environment import environment
+from tests.foreign_environment import KSERVE, environment
 from tests.integration.serving.conftest import running_agent
 
 pytestmark = pytest.mark.slow
@@ -73,7 +73,7 @@ asyncio.run(main())
 
 
 def test_kserve_asks_and_infers_over_http_and_grpc(tmp_path, head_model):
-    python = environment("kserve", "kserve==0.21.0") / "bin" / "python"
+    python = environment("kserve", *KSERVE) / "bin" / "python"
     arguments = ("--model", f"affine={head_model}", "--grpc", "127.0.0.1:0")
     with running_agent(tmp_path, *arguments) as agent:
         done = subprocess.run(

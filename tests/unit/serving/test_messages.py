@@ -125,6 +125,18 @@ def test_bytes_that_do_not_match_the_shape_are_refused(shape, datatype, size, se
         decode_request(head + b"\x01" * sent, len(head))
 
 
+def test_null_in_an_answer_is_a_member_that_is_not_there():
+    tensor = {"name": "y", "shape": [1], "datatype": "FP32", "parameters": None}
+    answer = {"model_name": "m", "model_version": None, "id": None, "parameters": None}
+    read = decode_response(json.dumps(answer | {"outputs": [tensor | {"data": [2.5]}]}).encode())
+    assert read.outputs[0].array.tolist() == [2.5]
+    assert (read.model_version, read.request_id, read.parameters) == ("", "", {})
+    tensor |= {"data": None, "parameters": {"binary_data_size": 4}}
+    head = json.dumps(answer | {"outputs": [tensor]}).encode()
+    read = decode_response(head + np.float32(2.5).tobytes(), len(head))
+    assert read.outputs[0].array.tolist() == [2.5]
+
+
 @pytest.mark.parametrize("length", [0, 10**6, -1])
 def test_a_wrong_header_length_is_refused(length):
     with pytest.raises(BadRequest, match="must be at least 1 and at most"):
