@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tierwise.cli import inspect, partition
+from tierwise.cli.partition_options import Cutting
 from tierwise.runtime.session import open_session
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("machine")]
@@ -55,7 +56,7 @@ def test_it_is_inspected_cut_and_its_segments_run(large, tmp_path, capsys):
     inspect.command(large, json=True)
     shown = json.loads(capsys.readouterr().out)
     assert shown["macs"] == LAYERS * WIDTH**2
-    partition.command(large, out=tmp_path / "parts", cut=["t8"], json=True)
+    partition.command(large, out=tmp_path / "parts", cutting=Cutting(cut=["t8"]), json=True)
     manifest = json.loads((tmp_path / "parts" / "manifest.json").read_text())
     head, tail = manifest["segments"]
     assert (tmp_path / "parts" / head["external_data"]).stat().st_size >= 8 * 4 * WIDTH**2

@@ -95,6 +95,48 @@ class Accepted:
         )
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Work:
+    """How models run.
+
+    Attributes:
+        threads: Intra-op threads of a session.
+        provider: Execution provider of whole models, such as CUDAExecutionProvider; given several
+            times, the preferred one first. A stage names its own.
+        memory: Close idle models to stay within this size (`512MiB`), or within this process's
+            control group (`auto`); they are opened again when asked for. Default: keep all open.
+        concurrency: Inferences that run at once; more wait in the queue.
+        workers: Requests worked on at once, those that wait for the next tier included.
+    """
+
+    threads: int = 1
+    provider: Annotated[list[str], Parameter(negative=())] | None = None
+    memory: str | None = None
+    concurrency: int = 1
+    workers: int = 8
+
+    def __post_init__(self) -> None:
+        """Nothing works with none of them."""
+        for name in ("threads", "concurrency", "workers"):
+            value = getattr(self, name)
+            if value < 1:
+                raise UserError(f"--{name} is {value}.", hint="Write at least 1.")
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The limit; ``None``: no limit. Raises :class:`UserError`."""
+        if self.memory != "auto":
+            return None if self.memory is None else parse_size_bytes(self.memory)
+        found = own_limit_bytes()
+        if found is None:
+            raise UserError(
+                "--memory auto: no control group limits this process's memory.",
+                hint="Write a size, such as --memory 512MiB.",
+            )
+        return found
+
+
 def command(
     *,
     tier: str = "tier",
@@ -102,13 +144,9 @@ def command(
     grpc: str | None = None,
     model: Annotated[list[str], Parameter(negative=())] | None = None,
     stage: Annotated[list[Path], Parameter(negative=())] | None = None,
-    threads: int = 1,
-    provider: Annotated[list[str], Parameter(negative=())] | None = None,
-    memory: str | None = None,
-    concurrency: int = 1,
-    workers: int = 8,
     cache: Path = Path("~/.cache/tierwise/artifacts"),
     token_file: Path | None = None,
+    work: Work | None = None,
     certificates: Certificates | None = None,
     accepted: Accepted | None = None,
     log_format: Literal["text", "json"] = "text",
@@ -126,25 +164,17 @@ def command(
         grpc: HOST:PORT for gRPC, besides HTTP; needs the extra `grpc`.
         model: NAME=FILE.onnx of a whole model; may be given several times.
         stage: File of a stage, as `tierwise deploy` writes it; may be given several times.
-        threads: Intra-op threads of a session.
-        provider: Execution provider of whole models, such as CUDAExecutionProvider; given several
-            times, the preferred one first. A stage names its own.
-        memory: Close idle models to stay within this size (`512MiB`), or within this process's
-            control group (`auto`); they are opened again when asked for. Default: keep all open.
-        concurrency: Inferences that run at once; more wait in the queue.
-        workers: Requests worked on at once, those that wait for the next tier included.
         cache: Folder where received segments are kept, by content hash.
         token_file: File with the token that every request must carry.
+        work: How models run.
         certificates: TLS of both sides.
         accepted: What the agent takes.
         log_format: Log lines on standard error: text, or JSON objects, one for every request too.
     """
     if log_format == "json":
         log_as_json(terminal.level)
+    work = work or Work()
     certificates, accepted = certificates or Certificates(), accepted or Accepted()
-    for name, value in (("threads", threads), ("concurrency", concurrency), ("workers", workers)):
-        if value < 1:
-            raise UserError(f"--{name} is {value}.", hint="Write at least 1.")
     host, port = parse_listen(listen)
     limits = accepted.limits()
     logging.getLogger("tierwise").debug("limits: %s", limits)
@@ -153,19 +183,19 @@ def command(
             tier=tier,
             host=host,
             port=port,
-            threads=threads,
+            threads=work.threads,
             cache=cache,
             models=dict(_parse_model(text) for text in model or []),
             stages=stage or (),
-            concurrency=concurrency,
-            workers=workers,
+            concurrency=work.concurrency,
+            workers=work.workers,
             token=None if token_file is None else read_token(token_file),
             tls=None if certificates.own is None else server_tls(*certificates.own),
             next_tls=certificates.for_next_tiers(),
             grpc=None if grpc is None else parse_listen(grpc, flag="--grpc"),
             grpc_tls=certificates.own,
-            providers=tuple(provider or DEFAULT.providers),
-            memory_bytes=None if memory is None else _memory_bytes(memory),
+            providers=tuple(work.provider or DEFAULT.providers),
+            memory_bytes=work.memory_bytes,
             allow_custom_operators=accepted.allow_custom_operators,
             limits=limits,
         )
@@ -177,15 +207,3 @@ def _parse_model(text: str) -> tuple[str, Path]:
     if not separator or not name or not file:
         raise UserError(f"--model {text!r} names no file.", hint="Write --model NAME=FILE.onnx.")
     return name, Path(file)
-
-
-def _memory_bytes(text: str) -> int:
-    if text != "auto":
-        return parse_size_bytes(text)
-    found = own_limit_bytes()
-    if found is None:
-        raise UserError(
-            "--memory auto: no control group limits this process's memory.",
-            hint="Write a size, such as --memory 512MiB.",
-        )
-    return found

@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from tests.unit.cli.conftest import write_subject
 
 from tierwise.cli import partition
+from tierwise.cli.partition_options import Cutting, ForStudy
 from tierwise.errors import CutError, RequirementNotMet, UserError
 from tierwise.operators.encoding import Encoding
 from tierwise.operators.partition import crossed
-from tierwise.operators.write import write_model
 from tierwise.runtime.session import open_session
-from tierwise.testing.subjects import residual_classifier
 
 STUDY = """\
 model: elsewhere.onnx
@@ -27,25 +27,27 @@ quality: {calibration: 12, evaluation: 12}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("best")
-    subject = residual_classifier(channels=16, blocks=3, size=16, count=24)
-    write_model(subject.graph.model, folder / "model.onnx")
-    data = subject.calibration
-    x = np.concatenate([data.feeds(index)["x"] for index in range(len(data))])
-    np.savez(folder / "data.npz", x=x, labels=data.labels)
-    return folder
+    return write_subject(folder, channels=16, blocks=3, size=16, count=24)
 
 
 @pytest.fixture
 def best(folder, tmp_path, capsys):
     """Runs the command for these tiers and links; gives its JSON and the manifest."""
 
-    def run(mobile="0.25", near="50Mbit", far="10Mbit", memory="", **options):
+    def run(
+        mobile="0.25", near="50Mbit", far="10Mbit", memory="", *, cutting=None, wire=None, **options
+    ):
         study = folder / "study.yaml"
         text = STUDY.replace("{cpus: MOBILE}", f"{{cpus: {mobile}MEMORY}}")
         text = text.replace("MEMORY", memory).replace("NEAR", near).replace("FAR", far)
         study.write_text(text)
         partition.command(
-            folder / "model.onnx", out=tmp_path / "out", best=study, json=True, **options
+            folder / "model.onnx",
+            out=tmp_path / "out",
+            study=ForStudy(study, **options),
+            cutting=cutting,
+            wire=wire,
+            json=True,
         )
         manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
         return json.loads(capsys.readouterr().out), manifest
@@ -86,13 +88,14 @@ def test_a_slow_first_tier_that_must_keep_the_input_is_cut_and_the_segments_chai
 
 
 def test_at_most_so_many_tiers_are_used(best):
-    said, _ = best(mobile="0.01", near="10Gbit", far="10Gbit", tiers=1)
+    said, _ = best(mobile="0.01", near="10Gbit", far="10Gbit", cutting=Cutting(1))
     assert said["tiers"] == ["cloud"]
 
 
 def test_what_the_answer_is_worth_is_said(best, folder, tmp_path, capsys):
     best()
-    partition.command(folder / "model.onnx", out=tmp_path / "o", best=folder / "study.yaml")
+    study = folder / "study.yaml"
+    partition.command(folder / "model.onnx", out=tmp_path / "o", study=ForStudy(study))
     shown = " ".join(capsys.readouterr().out.split())
     assert "Predicted latency" in shown
     assert "proven optimal for these costs (rounded to" in shown
@@ -108,8 +111,12 @@ def test_a_sweep_needs_one_of_its_networks(best):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"at": "0.5"}, UserError, "--at and --best: cuts, links and data come from the study"),
-        ({"tiers": 4}, UserError, "--tiers 4: the study has 3 tiers"),
+        (
+            {"cutting": Cutting(at="0.5")},
+            UserError,
+            "--at and --best: cuts, links and data come from the study",
+        ),
+        ({"cutting": Cutting(4)}, UserError, "--tiers 4: the study has 3 tiers"),
         ({"private": "nowhere"}, CutError, "no node or tensor 'nowhere'"),
     ],
 )

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from tests.unit.cli.conftest import write_subject
 
 from tierwise.cli import early_exit
 from tierwise.errors import UserError
@@ -15,12 +16,7 @@ from tierwise.testing.subjects import residual_classifier
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("subject")
-    subject = residual_classifier(channels=8, blocks=4, size=12, count=32)
-    write_model(subject.graph.model, folder / "model.onnx")
-    data = subject.calibration
-    x = np.concatenate([data.feeds(index)["x"] for index in range(len(data))])
-    np.savez(folder / "data.npz", x=x)
-    return folder
+    return write_subject(folder, labels=False, channels=8, blocks=4, size=12, count=32)
 
 
 def run(files, out, **options):

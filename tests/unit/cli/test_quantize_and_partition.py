@@ -2,16 +2,15 @@
 
 import json
 
-import numpy as np
 import pytest
 from PIL import Image
+from tests.unit.cli.conftest import write_subject
 
 from tierwise.cli import partition, quantize
 from tierwise.cli.calibration import ImageOptions, open_calibration
+from tierwise.cli.partition_options import Cutting, Wire
 from tierwise.errors import CutError, DataError, UserError
-from tierwise.operators.write import write_model
 from tierwise.runtime.session import Port, open_session
-from tierwise.testing.subjects import residual_classifier
 
 ONE = "QDQ uint8/int8 per-channel"
 
@@ -19,12 +18,7 @@ ONE = "QDQ uint8/int8 per-channel"
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("subject")
-    subject = residual_classifier(channels=16, blocks=2, size=16, count=24)
-    write_model(subject.graph.model, folder / "model.onnx")
-    data = subject.calibration
-    x = np.concatenate([data.feeds(index)["x"] for index in range(len(data))])
-    np.savez(folder / "data.npz", x=x, labels=data.labels)
-    return folder
+    return write_subject(folder, channels=16, blocks=2, size=16, count=24)
 
 
 def test_quantize_writes_a_model_and_tells_what_was_tried(files, tmp_path, capsys):
@@ -85,7 +79,9 @@ def test_images_for_an_input_that_is_none_are_refused(tmp_path):
 
 
 def test_partition_writes_segments_that_share_out_the_work(files, tmp_path, capsys):
-    partition.command(files / "model.onnx", tiers=3, at="0.3,0.7", out=tmp_path / "parts")
+    partition.command(
+        files / "model.onnx", cutting=Cutting(3, at="0.3,0.7"), out=tmp_path / "parts"
+    )
     assert "segment-2.onnx" in capsys.readouterr().out
     manifest = json.loads((tmp_path / "parts" / "manifest.json").read_text())
     assert [segment["file"] for segment in manifest["segments"]] == [
@@ -95,8 +91,8 @@ def test_partition_writes_segments_that_share_out_the_work(files, tmp_path, caps
 
 def test_partition_chooses_an_encoding_for_a_slow_link(files, tmp_path, capsys):
     partition.command(
-        files / "model.onnx", at="0.5", out=tmp_path / "parts", encode="auto",
-        bandwidth=["100kbit"], calibration=files / "data.npz", max_loss=50, json=True,
+        files / "model.onnx", cutting=Cutting(at="0.5"), out=tmp_path / "parts", json=True,
+        wire=Wire("auto", ["100kbit"], files / "data.npz", max_loss=50),
     )  # fmt: skip
     shown = json.loads(capsys.readouterr().out)
     [chosen] = [one for one in shown["encodings"] if one["chosen"]]
@@ -107,7 +103,9 @@ def test_partition_chooses_an_encoding_for_a_slow_link(files, tmp_path, capsys):
 
 @pytest.mark.parametrize(("encode", "text"), [("fp16", "fp16"), ("zstd", "none+zstd")])
 def test_one_encoding_for_all_is_written_to_the_manifest(files, tmp_path, encode, text):
-    partition.command(files / "model.onnx", at="0.5", out=tmp_path, encode=encode)
+    partition.command(
+        files / "model.onnx", cutting=Cutting(at="0.5"), out=tmp_path, wire=Wire(encode)
+    )
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["boundaries"][0]["tensors"][0]["encoding"] == text
 
@@ -116,10 +114,13 @@ def test_one_encoding_for_all_is_written_to_the_manifest(files, tmp_path, encode
     ("options", "message"),
     [
         ({}, "Where to cut must be said once. Give --cut ID"),
-        ({"cut": ["a"], "at": "0.5"}, "Where to cut must be said once"),
-        ({"tiers": 1, "at": "0.5"}, "1 tiers need no partition"),
-        ({"tiers": 3, "at": "0.5"}, "3 tiers need 2 cuts, but 1 were given"),
-        ({"at": "0.5", "encode": "auto"}, "Add --calibration DIR and --bandwidth 10Mbit"),
+        ({"cutting": Cutting(cut=["a"], at="0.5")}, "Where to cut must be said once"),
+        ({"cutting": Cutting(1, at="0.5")}, "1 tiers need no partition"),
+        ({"cutting": Cutting(3, at="0.5")}, "3 tiers need 2 cuts, but 1 were given"),
+        (
+            {"cutting": Cutting(at="0.5"), "wire": Wire("auto")},
+            "Add --calibration DIR and --bandwidth 10Mbit",
+        ),
     ],
 )
 def test_what_is_missing_is_said_and_nothing_is_written(files, tmp_path, options, message):
@@ -130,5 +131,7 @@ def test_what_is_missing_is_said_and_nothing_is_written(files, tmp_path, options
 
 def test_a_cut_that_is_none_is_told(files, tmp_path):
     with pytest.raises(CutError, match="There is no cut or tensor 'layer9'"):
-        partition.command(files / "model.onnx", out=tmp_path / "parts", cut=["layer9"])
+        partition.command(
+            files / "model.onnx", out=tmp_path / "parts", cutting=Cutting(cut=["layer9"])
+        )
     assert list(tmp_path.iterdir()) == []
