@@ -9,7 +9,7 @@ import gc
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -39,7 +39,7 @@ Exit codes: 0 done, 2 the input, 3 the environment, 4 the requirement cannot be 
         help_format="markdown",
         help_flags=["--help", "-h"],
         version_flags=["--version"],
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), show_default=_default_text),
         result_action="return_value",
         # main() says what is kept; Cyclopts would end without a word.
         suppress_keyboard_interrupt=False,
@@ -67,10 +67,19 @@ def _summary_and_target(path: Path) -> tuple[str, str]:
     return summary, "app" if "\napp = " in text else "command"
 
 
+def _default_text(value: object) -> Any:
+    """A default in an option's help; ``None``: that a switch is off goes without saying."""
+    if value is None or isinstance(value, bool):
+        return "yes" if value else None
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
 def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False,
-    verbose: Annotated[int, Parameter(name=["--verbose", "-v"], count=True)] = 0,
+    verbose: Annotated[
+        int, Parameter(name=["--verbose", "-v"], count=True, show_default=False)
+    ] = 0,
 ) -> object:
     """Run one command.
 

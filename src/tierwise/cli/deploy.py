@@ -48,6 +48,7 @@ def command(
     )
     for path in written:
         terminal.out.print(str(path), soft_wrap=True, markup=False)
+    terminal.say(f"{out / 'README.md'} has the commands that start it.")
 
 
 def _parse_url(text: str) -> tuple[str, str]:

@@ -24,6 +24,7 @@ _TIMED = 8  # inputs that the shortened models are timed with
 
 def command(
     model: Path,
+    /,
     *,
     calibration: Path,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],

@@ -24,6 +24,7 @@ _OVERVIEW_CUTS = 8
 
 def command(
     model: Path,
+    /,
     *,
     cuts: bool = False,
     exits: bool = False,

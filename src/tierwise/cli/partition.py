@@ -24,6 +24,7 @@ from tierwise.study.subject import open_subject
 
 def command(
     model: Path,
+    /,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     cutting: Cutting | None = None,

@@ -29,6 +29,7 @@ from tierwise.units import format_bytes, parse_duration_s
 
 def command(
     model: Path,
+    /,
     *,
     calibration: Path,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],

@@ -1,5 +1,6 @@
 """Run a study: build, evaluate, measure, recommend, report."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,9 @@ from rich.table import Table
 from tierwise.cli.finish import finish
 from tierwise.cli.terminal import terminal
 from tierwise.study.run import Outline, in_words, outline_study, run_study
+from tierwise.tiers.topology import NetworkCondition
+
+_MOST_LISTED = 6  # network conditions of a plan in a line each
 
 
 def command(
@@ -29,17 +33,22 @@ def command(
 
     Args:
         study: The study file; `tierwise init MODEL.onnx -o study.yaml` writes one.
-        out: Directory of the results. Default: the study file's name without its suffix, here.
+        out: Directory of the results. Default: here, `study-results` for study.yaml.
         plan: Show the strategies and an estimate of the time; run and write nothing.
         fresh: Drop what an earlier run left in the directory.
         json: Print the plan, or the recommendation, as JSON and nothing else on standard output.
     """
     if plan:
         _show(outline_study(study, terminal), as_json=json)
+        terminal.say(f"Run it: tierwise run {study} -o {_folder(study, out)}")
         return
-    folder = out or Path(f"{study.stem}-results")
+    folder = _folder(study, out)
     results = run_study(study, folder, fresh=fresh, progress=terminal)
     finish(results, folder, as_json=json)
+
+
+def _folder(study: Path, out: Path | None) -> Path:
+    return out or Path(f"{study.stem}-results")
 
 
 def _show(outline: Outline, *, as_json: bool) -> None:
@@ -70,7 +79,18 @@ def _show(outline: Outline, *, as_json: bool) -> None:
         table.add_row(operator, titles[operator], "  ".join(places))
     terminal.out.print(table)
     terminal.out.print()
-    for condition in outline.conditions:
-        terminal.out.print(f"under {condition.id or 'one tier'}", markup=False)
+    for line in _networks(outline.conditions):
+        terminal.out.print(line, markup=False)
     terminal.out.print()
     terminal.out.print(in_words(outline), markup=False)
+
+
+def _networks(conditions: Sequence[NetworkCondition]) -> Iterable[str]:
+    """A line a condition; of many, a line a link with what it is swept over."""
+    if len(conditions) <= _MOST_LISTED:
+        yield from (f"under {condition.id or 'one tier'}" for condition in conditions)
+        return
+    yield f"under {len(conditions)} network conditions, every one of"
+    for link in conditions[0].shapes:
+        shapes = dict.fromkeys(str(condition.shapes[link]) for condition in conditions)
+        yield f"  {link}: {'; '.join(shapes)}"

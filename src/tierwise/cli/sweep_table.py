@@ -32,23 +32,26 @@ def sweep_lines(
     for link in varying:
         table.add_column(link, justify="right", no_wrap=True)
     table.add_column("recommended", no_wrap=True, style="bold")
-    for name in ("p50 ms", "p95 ms", "loss", "blocks"):
+    for name in ("p50 ms", "p95 ms", "loss"):
         table.add_column(name, justify="right", no_wrap=True)
-    # Of the blocks; beside them, so that their figures stay aligned.
-    table.add_column("", no_wrap=True)
+    counted = any(of is not None for of in measured)
+    if counted:
+        table.add_column("blocks", justify="right", no_wrap=True)
+        # Of the blocks; beside them, so that their figures stay aligned.
+        table.add_column("", no_wrap=True)
     if any(verdict.tied for verdict in verdicts):
         table.add_column("tied with")
     known = [v.choice.latency.p50_s for v in verdicts if v.choice and v.choice.latency]
     digits = decimals(known)
     for verdict, of in zip(verdicts, measured, strict=True):
         shapes = [one[verdict.condition.shapes[link]] for link, one in varying.items()]
-        count = "·" if of is None else str(len(of.blocks))
+        count = ["·" if of is None else str(len(of.blocks)), _marks(of, letters)][: 2 * counted]
         if verdict.choice is None:
             said = Text("not measured yet", "yellow") if verdict.waiting else _NONE
-            table.add_row(*shapes, said, "·", "·", "·", count, _marks(of, letters))
+            table.add_row(*shapes, said, "·", "·", "·", *count)
             continue
         p50, p95, _, loss = figures(verdict.choice, digits)
-        row = [_id(verdict.choice, width), p50, p95, loss, count, _marks(of, letters)]
+        row = [_id(verdict.choice, width), p50, p95, loss, *count]
         if verdict.tied:
             row.append(", ".join(_id(a, width) for a in verdict.tied))
         table.add_row(*shapes, *row)

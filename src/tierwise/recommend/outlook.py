@@ -9,7 +9,7 @@ from tierwise.predict.fit import fit_latency_model
 from tierwise.predict.latency import LatencyModel, Predictions
 from tierwise.recommend.assess import assess
 from tierwise.recommend.outlook_lines import NEVER, choices_of, crossovers_around
-from tierwise.recommend.outlook_words import crossover_text, verdict_text
+from tierwise.recommend.outlook_words import outlook_text
 from tierwise.recommend.pareto import pareto_front
 from tierwise.recommend.recommendation import (
     Assessment,
@@ -81,9 +81,8 @@ def predict(results: StudyResults, requirement: Requirement | None = None) -> Ou
             verdicts.append(_verdict(replace(results, trials=trials), condition, asked, tail_s))
     found = crossovers_around(results, model, choices, conditions)
     recommendation = Recommendation(asked, results, tuple(verdicts), (), results.warnings, "")
-    texts = [verdict_text(v, predicted=p) for v, p in zip(verdicts, predicted, strict=True)]
-    texts += [crossover_text(one) for one in found]
-    return Outlook(recommendation, tuple(predicted), found, model, "\n\n".join(texts))
+    text = outlook_text(verdicts, predicted, found)
+    return Outlook(recommendation, tuple(predicted), found, model, text)
 
 
 def _measured_verdict(

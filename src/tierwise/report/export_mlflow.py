@@ -123,6 +123,13 @@ def _trial_run(results: StudyResults, assessment: Assessment) -> MlflowRun:
             "p95_s": latency.p95_s,
             "samples": latency.n,
         }
+    measured = results.measured.get(trial.condition) if assessment.measured else None
+    if measured is not None:
+        figures |= {
+            "blocks": len(measured.blocks),
+            "disturbed_blocks": len(measured.disturbed),
+            "late_share": measured.late_share,
+        }
     return MlflowRun(
         key=f"{strategy.id} under {trial.condition.id}",
         name=strategy.id,
@@ -132,6 +139,7 @@ def _trial_run(results: StudyResults, assessment: Assessment) -> MlflowRun:
         tags={
             "tierwise.state": trial.state.value,
             "tierwise.reason": trial.reason or assessment.unsuited,
+            "tierwise.stopped": "" if measured is None else measured.stopped,
             "tierwise.model": results.model,
         },
     )

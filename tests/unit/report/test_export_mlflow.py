@@ -9,6 +9,7 @@ import pytest
 from tierwise.errors import MissingExtra
 from tierwise.operators.strategy import Operator
 from tierwise.report.export import export
+from tierwise.report.export_mlflow import trial_runs
 from tierwise.testing.results import made_up_results
 
 RESULTS = made_up_results(blocks=7, operators=(Operator.I, Operator.P), does_not_fit=["mobile/I"])
@@ -75,6 +76,18 @@ def test_every_trial_is_a_run_and_exported_again_nothing_is_there_twice(mlflow_c
     assert count == len(before), "replaced, not added"
     assert after[trial.strategy.id].data.metrics["p50_s"] == np.median(slower.latency_s)
     assert after["edge/I"].info.run_id == before["edge/I"]
+
+
+def test_how_a_trial_was_measured_goes_with_it():
+    results = made_up_results(blocks=20, predicted=["cloud/Q"])
+    runs = {run.name: run for run in trial_runs(results)}
+    measured, predicted = runs["edge/I"], runs["cloud/Q"]
+    assert (measured.metrics["blocks"], measured.metrics["disturbed_blocks"]) == (20, 2)
+    assert measured.metrics["energy_j"] > 0
+    assert measured.tags["tierwise.stopped"] == "the most blocks are measured"
+    assert "late_share" not in measured.metrics
+    assert "blocks" not in predicted.metrics
+    assert predicted.tags["tierwise.stopped"] == ""
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
