@@ -164,19 +164,19 @@ def measure(plan: Plan, latencies_s) -> Found:
     """Follow ``plan`` through the blocks that there could be."""
     if not plan.contenders:
         blocks = range(MEASURE.samples)
-        return verdict(latencies_s, dict.fromkeys(range(plan.strategies), blocks), (), 1)
+        return verdict(latencies_s, dict.fromkeys(range(plan.strategies), blocks), {}, 1)
     measured: dict[int, list[int]] = {}
     history: list[Block] = []
-    contenders: list[int] = []
+    contenders: dict[int, int] = {}
     slower: set[str] = set()
     for place, count in enumerate(plan.contenders):
         new = range(len(measured), len(measured) + count)
-        contenders += new
+        contenders |= dict.fromkeys(new, place)
         open_ = [i for i in contenders if NAMES[i] not in slower]
         live = [*open_, *range(new.stop, new.stop + plan.others * (place == 0))]
         need = max(MEASURE.samples - len(measured.get(i, ())) for i in live)
         looks = planned_looks(MEASURE, place, first=len(history), need=max(0, need))
-        narrowing = Narrowing([NAMES[i] for i in contenders], looks, tests=sum(LOOKS))
+        narrowing = Narrowing(by_name(contenders), looks, tests=sum(LOOKS))
         for block in history:
             narrowing.add(block)
         done = False
@@ -192,11 +192,15 @@ def measure(plan: Plan, latencies_s) -> Found:
                 slower |= claimed(narrowing, look, contenders)
                 live = [i for i in live if NAMES[i] not in look.finished]
                 done = look.enough or look.last
-    found = verdict(latencies_s, measured, [NAMES[i] for i in contenders], sum(LOOKS))
+    found = verdict(latencies_s, measured, by_name(contenders), sum(LOOKS))
     return Found(found.best, found.slower | slower, len(history))
 
 
-def claimed(narrowing: Narrowing, look: Look, contenders: list[int]) -> set[str]:
+def by_name(contenders: dict[int, int]) -> dict[str, int]:
+    return {NAMES[i]: place for i, place in contenders.items()}
+
+
+def claimed(narrowing: Narrowing, look: Look, contenders: dict[int, int]) -> set[str]:
     """Who was left out for being slower, and not because more blocks would not tell."""
     finished = look.finished & {NAMES[i] for i in contenders}
     if not finished:

@@ -51,7 +51,7 @@ class Narrowing:
 
     def __init__(
         self,
-        contenders: Collection[str],
+        contenders: Collection[str] | Mapping[str, int],
         looks: Sequence[int],
         *,
         tests: int,
@@ -60,12 +60,16 @@ class Narrowing:
         """Plan the looks.
 
         Args:
-            contenders: Ids of the trials among which the best is looked for.
+            contenders: Ids of the trials among which the best is looked for, or the round in which
+                each of them joined.
             looks: Numbers of finished blocks, rising, after which it is looked.
             tests: How many looks there are in all under this condition; at least their number.
             least_blocks: Blocks of the contenders below which it is never enough.
         """
         self._contenders = tuple(contenders)
+        self._joined = (
+            contenders if isinstance(contenders, Mapping) else dict.fromkeys(contenders, 0)
+        )
         self._looks = tuple(looks)
         self._tests = tests
         self._least = least_blocks
@@ -140,6 +144,9 @@ class Narrowing:
             return ()
         kept = [name for name, enough in zip(names, shared, strict=True) if enough]
         try:
-            return compare_with_best(values_s[:, shared], kept, looks=self._tests).ranks
+            joined = [self._joined[name] for name in kept]
+            return compare_with_best(
+                values_s[:, shared], kept, looks=self._tests, joined=joined
+            ).ranks
         except TooFewSamples:
             return ()

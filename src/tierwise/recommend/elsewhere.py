@@ -51,7 +51,9 @@ def compared_elsewhere(
         if not alike_for(pair, results, condition, twin):
             continue
         rest = [trial for id_, trial in contenders.items() if id_ != first]
-        comparison = compare_with(contenders[first], rest, results.tests(twin)).get(other)
+        comparison = compare_with(
+            contenders[first], rest, results.tests(twin), results.contenders(twin)
+        ).get(other)
         if comparison is None or (comparison.told_apart and comparison.ratio.estimate < 1):
             continue
         found.append(Elsewhere(twin, comparison))

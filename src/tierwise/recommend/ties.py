@@ -1,7 +1,8 @@
 """Which strategies differ, and which the samples cannot tell apart."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from tierwise.stats.median_interval import Interval
 from tierwise.stats.omnibus import Omnibus
 from tierwise.stats.verdict import Standing, block_values, compare_with_best
 from tierwise.store.results import TrialResult
+
+NOBODY: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def compare_all(
 
 
 def fastest_and_rivals(
-    trials: Sequence[TrialResult], looks: int = 1, contenders: Collection[str] = ()
+    trials: Sequence[TrialResult], looks: int = 1, contenders: Mapping[str, int] = NOBODY
 ) -> tuple[str, Mapping[str, BlockComparison]]:
     """The fastest of ``trials``, and how the others stand to it.
 
@@ -104,12 +107,13 @@ def fastest_and_rivals(
     Args:
         trials: Those that meet the requirement, fastest by median first; at least one.
         looks: How often it was looked at them while they were measured.
-        contenders: Ids of those that were chosen as contenders; empty: no such choice was made.
+        contenders: Ids of those that were chosen as contenders, with the round in which each was;
+            empty: no such choice was made.
     """
     among = [t for t in trials if t.strategy.id in contenders]
     if not among:
         return _ranked(trials, looks)
-    best, rivals = _ranked(among, looks)
+    best, rivals = _ranked(among, looks, contenders=contenders)
     if len(among) == len(trials):
         return best, rivals
     first = next(t for t in trials if t.strategy.id == best)
@@ -121,7 +125,10 @@ def fastest_and_rivals(
 
 
 def compare_with(
-    first: TrialResult, others: Sequence[TrialResult], looks: int
+    first: TrialResult,
+    others: Sequence[TrialResult],
+    looks: int,
+    contenders: Mapping[str, int] = NOBODY,
 ) -> Mapping[str, BlockComparison]:
     """How ``others`` stand to ``first``, corrected for all pairs; without what shares too little.
 
@@ -129,8 +136,9 @@ def compare_with(
         first: What they are compared with.
         others: All that it was compared with while they were measured.
         looks: How often it was looked at them.
+        contenders: As for :func:`fastest_and_rivals`.
     """
-    return _ranked([first, *others], looks, first.strategy.id)[1]
+    return _ranked([first, *others], looks, first.strategy.id, contenders=contenders)[1]
 
 
 def _ranked(
@@ -138,6 +146,7 @@ def _ranked(
     looks: int,
     best: str | None = None,
     *,
+    contenders: Mapping[str, int] = NOBODY,
     memory_assumed: bool = False,
 ) -> tuple[str, Mapping[str, BlockComparison]]:
     """The fastest, or the one that is said to be, and how the others stand to it."""
@@ -150,7 +159,12 @@ def _ranked(
     )
     try:
         verdict = compare_with_best(
-            values_s, names, looks=looks, best=best, memory_assumed=memory_assumed
+            values_s,
+            names,
+            looks=looks,
+            best=best,
+            joined=[contenders.get(name, 0) for name in names],
+            memory_assumed=memory_assumed,
         )
     except TooFewSamples:
         # The best by its blocks is another than by its samples, and shares too few with some.

@@ -15,7 +15,7 @@ from tierwise.recommend.ties import BlockComparison, compare_all, fastest_and_ri
 from tierwise.recommend.words import condition_text, whole_text
 from tierwise.stats.equivalence import MARGIN
 from tierwise.stats.verdict import Standing
-from tierwise.store.results import Chosen, StudyResults
+from tierwise.store.results import StudyResults
 from tierwise.tiers.topology import NetworkCondition
 
 
@@ -105,7 +105,7 @@ def _judge_condition(
     fastest, rivals = fastest_and_rivals(
         [a.trial for a in eligible],
         results.tests(condition),
-        [a.id for a in eligible if results.chosen_as(a.trial) is Chosen.CONTENDER],
+        results.contenders(condition),
     )
     tied = {fastest} | {id_ for id_, c in rivals.items() if not c.told_apart}
     marked = tuple(

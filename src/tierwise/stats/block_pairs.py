@@ -6,7 +6,7 @@ such a memory does not lower (:mod:`tierwise.stats.memory`).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -31,17 +31,35 @@ _LARGEST_EXACT_N = 100
 _DIFFERENCES_AT_ONCE = 2**17
 
 
-def adjusted_p(logs: Float[np.ndarray, "n k"], memory: Memory | None) -> Float[np.ndarray, "k k"]:
+def adjusted_p(
+    logs: Float[np.ndarray, "n k"], memory: Memory | None, joined: Sequence[int] = ()
+) -> Float[np.ndarray, "k k"]:
     """p-values of every pair of strategies, adjusted by Holm over all pairs; 1 on the diagonal.
 
     Since all pairs are adjusted for, any of them may be picked by looking at the same data, such as
     those with the fastest.
 
+    Where strategies joined in rounds, a pair is adjusted for the pairs of those that were there
+    when the later of the two joined: what was shown before others came is not taken back.
+
     Args:
         logs: Logarithm of the latency of every block and strategy, in the order of the blocks; NaN
             where a strategy was not measured.
         memory: From :func:`own_memory`.
+        joined: The round in which each strategy joined; empty: all in one.
     """
+    rounds = np.array(joined or [0] * logs.shape[1])
+    adjusted = np.ones((len(rounds), len(rounds)))
+    for one in np.unique(rounds):
+        there = np.flatnonzero(rounds <= one)
+        new = rounds[there] == one
+        among = np.ix_(there, there)
+        known = adjusted[among]
+        adjusted[among] = np.where(new | new[:, None], _all_pairs_p(logs[:, there], memory), known)
+    return adjusted
+
+
+def _all_pairs_p(logs: Float[np.ndarray, "n k"], memory: Memory | None) -> Float[np.ndarray, "k k"]:
     k = logs.shape[1]
     series = np.ascontiguousarray(logs.T)
     a, b = np.triu_indices(k, 1)

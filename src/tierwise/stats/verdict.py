@@ -143,6 +143,7 @@ def compare_with_best(
     alpha: float = ALPHA,
     looks: int = 1,
     best: str | None = None,
+    joined: Sequence[int] = (),
     memory_assumed: bool = False,
 ) -> BlockVerdict:
     """Tell which of ``k`` strategies are slower than the best beyond noise.
@@ -159,6 +160,8 @@ def compare_with_best(
         looks: How often the blocks are looked at before it is decided to stop, this time
             included; every p-value is multiplied by it.
         best: Which strategy to compare with; ``None``: the one with the lowest median.
+        joined: The round in which each strategy joined, where that was planned round by round; a
+            pair is corrected for the pairs that there were then.
         memory_assumed: Count correlated blocks as fewer without a test for correlation first, as
             is done with several looks. Of few strategies in few blocks such a test sees little.
 
@@ -178,7 +181,7 @@ def compare_with_best(
     complete = logs[np.isfinite(logs).all(axis=1)]
     k = len(names)
     memory = own_memory(logs, assumed=memory_assumed or looks > 1)
-    adjusted = np.minimum(1.0, looks * adjusted_p(logs, memory))
+    adjusted = np.minimum(1.0, looks * adjusted_p(logs, memory, joined))
     ranks = [
         _rank(
             values_s[:, [i, best_column]],

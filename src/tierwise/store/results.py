@@ -1,6 +1,6 @@
 """A study's results as data: what the store hands to recommend, report and predict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -212,6 +212,10 @@ class StudyResults:
             return self.quality.get(strategy.id)
         return self.quality.get(strategy.variant)
 
+    def contenders(self, condition: NetworkCondition) -> Mapping[str, int]:
+        """Ids of what could be the best under ``condition``, with the round that found so."""
+        return contenders_of(self.rounds.get(condition, ()))
+
     def tests(self, condition: NetworkCondition) -> int:
         """How many looks the claims under ``condition`` are to be corrected for."""
         return max((one.tests for one in self.rounds.get(condition, ())), default=1)
@@ -223,6 +227,16 @@ class StudyResults:
             one.chosen[trial.strategy.id] for one in rounds if trial.strategy.id in one.chosen
         ]
         return Chosen.CONTENDER if Chosen.CONTENDER in reasons else next(iter(reasons), None)
+
+
+def contenders_of(rounds: Sequence[Round]) -> Mapping[str, int]:
+    """Ids of what could be the best, with the number of the first round that found so."""
+    joined: dict[str, int] = {}
+    for number, one in enumerate(rounds):
+        for name, why in one.chosen.items():
+            if why is Chosen.CONTENDER:
+                joined.setdefault(name, number)
+    return joined
 
 
 def unlimited(topology: Topology) -> NetworkCondition:

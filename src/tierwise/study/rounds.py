@@ -14,7 +14,7 @@ from tierwise.predict.fit import fit_latency_model
 from tierwise.recommend.latency import samples_needed
 from tierwise.recommend.requirement import Requirement
 from tierwise.stats.verdict import Standing
-from tierwise.store.results import Chosen, Round, StudyResults, TrialState
+from tierwise.store.results import Chosen, Round, StudyResults, TrialState, contenders_of
 from tierwise.store.write import StudyStore
 from tierwise.study.choosing import (
     Candidates,
@@ -226,12 +226,9 @@ class _Condition:
         measuring.condition(self.number, chosen, self._narrowing(rounds), shaped=shaped)
 
     def _narrowing(self, rounds: Sequence[Round]) -> Narrowing:
-        contenders = dict.fromkeys(
-            name for one in rounds for name, why in one.chosen.items() if why is Chosen.CONTENDER
-        )
         last = rounds[-1]
         return Narrowing(
-            tuple(contenders), last.looks, tests=last.tests, least_blocks=self._least_blocks()
+            contenders_of(rounds), last.looks, tests=last.tests, least_blocks=self._least_blocks()
         )
 
     def _open(self, rounds: Sequence[Round]) -> list[str]:
@@ -241,8 +238,7 @@ class _Condition:
             narrowing.add(block)
         standings = narrowing.standings()
         slower = {Standing.SLOWER, Standing.SLIGHTLY_SLOWER}
-        names = [n for one in rounds for n, why in one.chosen.items() if why is Chosen.CONTENDER]
-        return [name for name in dict.fromkeys(names) if standings.get(name) not in slower]
+        return [name for name in contenders_of(rounds) if standings.get(name) not in slower]
 
     def _counts(self) -> Counter[str]:
         """Blocks with samples of every strategy."""

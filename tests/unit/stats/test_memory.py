@@ -83,6 +83,19 @@ def test_a_clear_difference_is_shown_after_a_correction_for_many_pairs():
     assert p[1:, 1:].min() > 0.05
 
 
+def test_what_was_shown_in_a_round_is_not_taken_back_when_others_join():
+    rng = np.random.default_rng(8)
+    logs = 0.05 * rng.normal(size=(60, 20))
+    logs[:, 1] += 0.06
+    memory = own_memory(logs, assumed=True)
+    alone = adjusted_p(logs[:, :3], memory)
+    joined = adjusted_p(logs, memory, joined=[0] * 3 + [1] * 17)
+    together = adjusted_p(logs, memory)
+    assert joined[:3, :3] == pytest.approx(alone)
+    np.testing.assert_array_equal(joined[3:], together[3:])
+    assert joined[0, 1] < together[0, 1]
+
+
 def test_nothing_varies_and_nothing_is_claimed():
     same = np.zeros((N, 3))
     assert adjusted_p(same, own_memory(same, assumed=True)).min() == 1
