@@ -51,8 +51,8 @@ class BlockComparison:
         effect: Cliff's delta against the best; positive: slower.
         ratio: Median over blocks of its latency divided by the best's, with its interval.
         blocks: Number of blocks that have both.
-        p_holm: Wilcoxon's signed-rank test, Holm-adjusted over all pairs of strategies that meet
-            the requirement.
+        p_holm: By :mod:`tierwise.stats.block_pairs`, Holm-adjusted over all pairs of strategies
+            that meet the requirement.
     """
 
     best: str

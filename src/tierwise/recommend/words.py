@@ -22,7 +22,7 @@ from tierwise.stats.wilcoxon import wilcoxon
 from tierwise.store.results import StudyResults
 from tierwise.units import format_bandwidth, format_duration
 
-_TEST = "signed ranks by block, Holm"
+_TEST = "compared by block, Holm"
 
 
 def whole_text(recommendation: Recommendation) -> str:
