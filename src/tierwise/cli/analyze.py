@@ -1,5 +1,6 @@
 """Compare groups of samples from any file: which differ, by how much, how surely."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +17,14 @@ from tierwise.stats.samples_file import SampleTable, read_samples
 from tierwise.stats.tables import Table, format_cell, tabulate
 from tierwise.stats.write_tables import SUFFIXES, write_tables
 
-_WIDE = 110
+# The most figures beside which the groups' names still fit; the least of them fold the names.
+_FIGURES = (
+    ("n", "min", "median", "mean", "max", "std", "p95", "shapiro_w", "shapiro_p"),
+    ("n", "median", "mean", "std", "p95", "shapiro_p"),
+    ("n", "median", "std", "p95"),
+)
+# Digits of a figure with the space around it; the space around a name.
+_FIGURE_WIDTH, _PADDING = 12, 3
 # A screen or two; the files have them all.
 _MOST_PAIRS_SHOWN = 40
 
@@ -114,12 +122,19 @@ def _show(analysis: Analysis, samples: SampleTable, tables: tuple[Table, ...]) -
         terminal.out.print(f"[yellow]Note:[/] {note}")
 
 
+def _width(samples: SampleTable, figures: Sequence[str]) -> int:
+    """Columns of a terminal in which groups and ``figures`` stand without being folded."""
+    texts = zip(samples.group_columns, *samples.groups, strict=True)
+    return sum(max(map(len, of)) + _PADDING for of in texts) + len(figures) * _FIGURE_WIDTH
+
+
 def _summary(table: Table, samples: SampleTable) -> RichTable:
-    wide = terminal.out.width >= _WIDE
-    figures = ["n", "median", "mean", "std", "p95", "shapiro_p"]
-    if wide:
-        figures = ["n", "min", "median", "mean", "max", "std", "p95", "shapiro_w", "shapiro_p"]
+    figures = next(
+        (some for some in _FIGURES if _width(samples, some) <= terminal.out.width), _FIGURES[-1]
+    )
     shown = RichTable(box=box.SIMPLE_HEAD, title=samples.value_column, title_justify="left")
+    if figures == _FIGURES[-1]:
+        shown.caption, shown.caption_justify = "All figures: a wider terminal, or -o DIR.", "left"
     for column in samples.group_columns:
         shown.add_column(column, overflow="fold")
     for column in figures:

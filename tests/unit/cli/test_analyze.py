@@ -102,3 +102,20 @@ def test_bad_input_exits_with_2_and_says_where(latencies):
     assert done.stdout == ""
     assert "Line 122 of latencies.csv has 'soon'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_names_keep_their_place_in_a_narrow_terminal(tierwise, tmp_path, monkeypatch):
+    name = "mobile-edge/QEP@stage3.stage3.0.Add.quantized"
+    rows = [f"{name},{0.01 + i / 1e4}\nedge/I,{0.02 + i / 1e4}" for i in range(20)]
+    (tmp_path / "samples.csv").write_text("\n".join(["strategy,seconds", *rows]) + "\n")
+    shown = {}
+    for columns in ("80", "120"):
+        monkeypatch.setattr("tierwise.cli.terminal.terminal.out._width", int(columns))
+        flags = ("--group", "strategy", "--value", "seconds")
+        code, shown[columns], _ = tierwise("analyze", tmp_path / "samples.csv", *flags)
+        assert code == 0
+        assert max(len(line) for line in shown[columns].splitlines()) <= int(columns)
+        assert name[:25] in shown[columns].split("Kruskal")[0]
+    assert "All figures: a wider terminal" in shown["80"]
+    assert "shapiro p" not in shown["80"]
+    assert "shapiro p" in shown["120"]
