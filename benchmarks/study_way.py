@@ -3,9 +3,9 @@
 The way of the study (as published: a Flask server a tier, the image as base64 in JSON, a new
 inference session in every request, a partition's tensors as base64 float32 in JSON, a connection
 a request) against Tierwise's agents, request by request in turn. Both ways pre-process with the
-same code and use as many threads as there are cores (ONNX Runtime's default); their outputs must
-agree. Where a partition crosses a link, each way has its own emulated tiers with the same shape
-(`tierwise.tiers.emulated`).
+same code and use as many threads as there are cores (ONNX Runtime's default, `--threads`); their
+outputs must agree. Each way has its own emulated tiers with as many cores as threads, and where a
+partition crosses a link, the same shape of it (`tierwise.tiers.emulated`).
 
 Models: the demo's; EfficientNet-Lite0's architecture with random weights, whole and quantized; the
 study's wide-ResNet-101-2 with random weights. In the study's way a quantized partition's tensors
@@ -63,7 +63,7 @@ IMAGENET = {
 LITE0_CHANNELS = (16, 24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192, 320)
 LITE0_KERNELS = (3, 3, 3, 5, 5, 3, 3, 3, 5, 5, 5, 5, 5, 5, 5, 3)
 SEED = 0
-SESSION = SessionOptions(threads=os.cpu_count() or 1)
+THREADS = os.cpu_count() or 1
 
 
 # -- the study's way -----------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def from_text(tensors: dict[str, dict]) -> dict[str, np.ndarray]:
     }
 
 
-def serve_study_way(model: Path, preprocess: str, listen: str) -> None:
+def serve_study_way(model: Path, preprocess: str, threads: int, listen: str) -> None:
     """One tier of the study; says where it listens as an agent does."""
     import flask  # noqa: PLC0415 - only the other way's servers need it
     from werkzeug.serving import make_server  # noqa: PLC0415
@@ -104,7 +104,7 @@ def serve_study_way(model: Path, preprocess: str, listen: str) -> None:
     @app.post("/predict")
     def predict():
         body = flask.request.get_json()
-        session = open_session(model, SESSION)
+        session = open_session(model, SessionOptions(threads=threads))
         if steps is not None:
             feeds = {session.inputs[0].name: steps.apply(base64.b64decode(body["image"]))}
         else:
@@ -159,8 +159,9 @@ def tierwise_way(
     tiers: Sequence[str],
     case: "Case",
     token: str,
-) -> tuple[Infer, Callable[[bytes], dict[str, float]]]:
-    """Load the models, the tail first; gives the client's call, and one that tells its account."""
+    threads: int,
+) -> tuple[Infer, list[dict[str, float]]]:
+    """Load the models, the tail first; gives the client's call, and the accounts of its calls."""
     following, client = None, None
     for position, tier in reversed(list(enumerate(tiers))):
         dial = partial(running.dial, tier)
@@ -171,7 +172,7 @@ def tierwise_way(
             preprocess=case.preprocess if position == 0 else None,
             encodings=case.encodings if position + 1 < len(tiers) else {},
             next=following,
-            threads=SESSION.threads,
+            threads=threads,
         )
         client.load(stage)
         if position:
@@ -179,16 +180,14 @@ def tierwise_way(
             following = NextHop(url=address, model="stage", tier=tier, token=token)
             client.close()
 
+    accounts: list[dict[str, float]] = []
+
     def call(image: bytes) -> tuple[float, dict[str, np.ndarray]]:
-        begun = perf_counter()
-        reply = client.infer("stage", image, timing=False)
-        return perf_counter() - begun, dict(reply.outputs)
-
-    def account(image: bytes) -> dict[str, float]:
         reply = client.infer("stage", image)
-        return parts(reply, tiers)
+        accounts.append(parts(reply, tiers))
+        return reply.total_s, dict(reply.outputs)
 
-    return call, account
+    return call, accounts
 
 
 # -- models --------------------------------------------------------------------------------------
@@ -352,10 +351,10 @@ CASES = {"demo": demo_cases, "lite": lite_cases, "quantized": quantized_cases, "
 # -- comparison ----------------------------------------------------------------------------------
 
 
-def alone(case: Case) -> float:
+def alone(case: Case, threads: int) -> float:
     """What the models take by themselves, one after the other: p50 in seconds."""
     feeds = Preprocess.model_validate(case.preprocess).apply(case.image)
-    sessions = [open_session(model, SESSION) for model in case.ours]
+    sessions = [open_session(model, SessionOptions(threads=threads)) for model in case.ours]
     times = []
     for _ in range(10):
         begun, tensors = perf_counter(), {sessions[0].inputs[0].name: feeds}
@@ -365,27 +364,28 @@ def alone(case: Case) -> float:
     return float(np.median(times))
 
 
-def compare(case: Case, rounds: int, folder: Path) -> dict[str, float]:
+def compare(case: Case, rounds: int, threads: int, folder: Path) -> dict[str, float]:
     """p50 of each way in seconds, request by request in turn."""
     tiers = ("mobile", "edge")[: len(case.ours)]
-    topology = Topology(tuple(Tier(name) for name in tiers))
+    topology = Topology(tuple(Tier(name, cpus=float(threads)) for name in tiers))
 
     def flask(tier: Tier, listen: str) -> list[str]:
         position = tiers.index(tier.name)
         steps = json.dumps(case.preprocess) if position == 0 else ""
-        return [sys.executable, __file__, "--serve", str(case.theirs[position]), steps, listen]
+        model = str(case.theirs[position])
+        return [sys.executable, __file__, "--serve", model, steps, str(threads), listen]
 
     def agent(tier: Tier, listen: str) -> list[str]:
         return [sys.executable, "-m", "tierwise", "serve", "--tier", tier.name, "--listen", listen,
                 "--cache", str(folder / tier.name), "--token-file", str(token),
-                "--threads", str(SESSION.threads)]  # fmt: skip
+                "--threads", str(threads)]  # fmt: skip
 
     token = folder / "token"
     token.write_text("0123456789abcdef" * 2)
     with contextlib.ExitStack() as stack:
         other = stack.enter_context(emulated.start(topology, flask))
         mine = stack.enter_context(emulated.start(topology, agent))
-        ours, account = tierwise_way(mine, tiers, case, token.read_text())
+        ours, accounts = tierwise_way(mine, tiers, case, token.read_text(), threads)
         ways = {"study": study_way(other, tiers), "tierwise": ours}
         if case.bandwidth_bit_per_s is not None:
             shape = NetworkCondition({"mobile-edge": LinkShape(case.bandwidth_bit_per_s)})
@@ -404,9 +404,8 @@ def compare(case: Case, rounds: int, folder: Path) -> dict[str, float]:
             np.testing.assert_allclose(
                 mirrored, array, rtol=0.01, atol=case.tolerance, err_msg=name
             )
-        accounts = [account(case.image) for _ in range(rounds)]
         print(f"  links by {mine.record['links']}", file=sys.stderr)
-    print_account(accounts)
+    print_account(accounts[2:])
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
@@ -422,18 +421,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--serve", nargs=3, metavar=("MODEL", "PREPROCESS", "LISTEN"))
+    parser.add_argument("--threads", type=int, default=THREADS, help="and cores, of each tier")
+    parser.add_argument("--serve", nargs=4, metavar=("MODEL", "PREPROCESS", "THREADS", "LISTEN"))
     options = parser.parse_args()
     if options.serve:
-        serve_study_way(Path(options.serve[0]), *options.serve[1:])
+        model, preprocess, threads, listen = options.serve
+        serve_study_way(Path(model), preprocess, int(threads), listen)
         return 0
     missed = 0
     for name in options.cases or CASES:
         with tempfile.TemporaryDirectory() as text:
             for case in CASES[name](Path(text)):
                 rounds = options.rounds if name != "wide" else max(5, options.rounds // 3)
-                bare_s = alone(case)
-                p50 = compare(case, rounds, Path(text))
+                bare_s = alone(case, options.threads)
+                p50 = compare(case, rounds, options.threads, Path(text))
                 ratio = p50["study"] / p50["tierwise"]
                 missed += ratio < case.aim
                 print(
