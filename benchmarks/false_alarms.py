@@ -1,6 +1,6 @@
 """How often a study of identical strategies claims a difference, and how often it finds a true one.
 
-python benchmarks/false_alarms.py [--studies 100] [--seed 0]
+python benchmarks/false_alarms.py [--studies 100] [--seed 0] [--plans all,few]
 
 Every simulated study has 100 strategies, measured in randomised complete blocks and looked at as
 `tierwise run` plans it, by the same code (`tierwise.study.rounds.planned_looks`,
@@ -24,6 +24,7 @@ The last row of the table goes beyond what any test can tell: a memory that outl
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -227,13 +228,13 @@ def verdict(latencies_s, measured, contenders, looks) -> Found:
     return Found(best, slower, max(len(blocks) for blocks in measured.values()))
 
 
-def false_alarms(studies: int, seed: int) -> None:
+def false_alarms(studies: int, seed: int, plans: Sequence[Plan]) -> None:
     print("\nNull: identical strategies; studies that claim any difference")
-    print(f"{'noise':38}" + "".join(f"{plan.name:>12}" for plan in PLANS))
+    print(f"{'noise':38}" + "".join(f"{plan.name:>12}" for plan in plans))
     for number, noise in enumerate((*NOISES, LONG)):
         cells = []
-        for which, plan in enumerate(PLANS):
-            rng = np.random.default_rng([seed, number, which])
+        for plan in plans:
+            rng = np.random.default_rng([seed, number, PLANS.index(plan)])
             medians_s = np.full(plan.strategies, MEDIAN_S)
             alarms = sum(
                 bool(measure(plan, simulate(rng, noise, MOST_BLOCKS, medians_s)).slower)
@@ -260,15 +261,15 @@ def one_after_the_other(studies: int, seed: int) -> None:
         print(f"{name:38}{f'{count} of {studies}':>16}")
 
 
-def power(studies: int, seed: int) -> None:
+def power(studies: int, seed: int, plans: Sequence[Plan]) -> None:
     print(
         f"\nPower: one of the strategies is {TRUE_DIFFERENCE:.0%} faster, {studies} "
         "studies each; of the other contenders, the share that it is shown to beat"
     )
     print(f"{'noise':38}{'plan':>8}{'blocks':>8}{'found':>8}{'beats all':>11}{'beats each':>12}")
     for number, noise in enumerate(NOISES):
-        for which, plan in enumerate(PLANS):
-            rng = np.random.default_rng([seed, 7, number, which])
+        for plan in plans:
+            rng = np.random.default_rng([seed, 7, number, PLANS.index(plan)])
             rivals = plan.rivals()
             medians_s = np.full(plan.strategies, MEDIAN_S)
             medians_s[0] *= 1 - TRUE_DIFFERENCE
@@ -289,17 +290,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--studies", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plans", type=lambda text: text.split(","), help="of these alone")
     asked = parser.parse_args()
+    plans = [plan for plan in PLANS if asked.plans is None or plan.name in asked.plans]
     looks = planned_looks(MEASURE, 0, first=0, need=MEASURE.samples)
     print(
         f"seed {asked.seed}, {asked.studies} studies; looks of the first round after "
         f"{', '.join(map(str, looks))} blocks, claims corrected for {sum(LOOKS)} looks"
     )
     started_s = time.process_time()
-    false_alarms(asked.studies, asked.seed)
+    false_alarms(asked.studies, asked.seed, plans)
     print(f"({time.process_time() - started_s:.0f} s of CPU)")
     one_after_the_other(max(20, asked.studies // 5), asked.seed)
-    power(max(20, asked.studies // 5), asked.seed)
+    power(max(20, asked.studies // 5), asked.seed, plans)
     print(f"({time.process_time() - started_s:.0f} s of CPU in all)")
 
 

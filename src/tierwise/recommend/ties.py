@@ -118,9 +118,8 @@ def fastest_and_rivals(
         return best, rivals
     first = next(t for t in trials if t.strategy.id == best)
     rest = [t for t in trials if t.strategy.id != best]
-    # What is no contender has as many blocks as were planned, whatever they showed: one look. But
-    # they are few blocks, of few strategies.
-    _, every = _ranked([first, *rest], 1, best, memory_assumed=True)
+    # What is no contender has as many blocks as were planned, whatever they showed: one look.
+    _, every = _ranked([first, *rest], 1, best)
     return best, {**every, **rivals}
 
 
@@ -147,7 +146,6 @@ def _ranked(
     best: str | None = None,
     *,
     contenders: Mapping[str, int] = NOBODY,
-    memory_assumed: bool = False,
 ) -> tuple[str, Mapping[str, BlockComparison]]:
     """The fastest, or the one that is said to be, and how the others stand to it."""
     shared = [t for t in trials if len(np.intersect1d(t.block, trials[0].block)) >= FEWEST_BLOCKS]
@@ -164,7 +162,6 @@ def _ranked(
             looks=looks,
             best=best,
             joined=[contenders.get(name, 0) for name in names],
-            memory_assumed=memory_assumed,
         )
     except TooFewSamples:
         # The best by its blocks is another than by its samples, and shares too few with some.

@@ -1,38 +1,31 @@
 """p-values of every pair of strategies that were measured in the same randomised blocks.
 
-Wilcoxon's signed-rank test on the log ratios within blocks. Where strategies have a memory of their
-own from block to block, Student's t of the log ratios and of their signed ranks, with an error that
-such a memory does not lower (:mod:`tierwise.stats.memory`).
+Student's t of the log ratios within blocks and of their signed ranks, with an error that a memory
+of their own from block to block does not lower (:mod:`tierwise.stats.memory`).
 """
 
-import math
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 import numpy as np
 import scipy
 from jaxtyping import Bool, Float, Int
 
-from tierwise.stats.autocorrelation import block_residuals, is_correlated
 from tierwise.stats.corrections import holm
 from tierwise.stats.median_interval import fewest_for_median
 from tierwise.stats.memory import Memory, pooled_memory
 from tierwise.stats.ranks import mean_ranks
-from tierwise.stats.wilcoxon import signed_rank_tail
 
-# Two strategies can differ at 1% from 8 blocks on (2 / 2**8 = 0.008), more strategies from more on.
+# heuristic: with fewer blocks no correlation can be estimated at all.
 FEWEST_BLOCKS = 8
 EQUIVALENCE_ALPHA = 0.05
 # However correlated, blocks count as at least as many as an interval of the ratio needs (5).
 _FEWEST_WORTH = fewest_for_median(1 - 2 * EQUIVALENCE_ALPHA)
-# From here on the normal approximation errs upward where it matters, far in the tail.
-_LARGEST_EXACT_N = 100
 # heuristic: so many differences at once stay in a CPU's cache.
 _DIFFERENCES_AT_ONCE = 2**17
 
 
 def adjusted_p(
-    logs: Float[np.ndarray, "n k"], memory: Memory | None, joined: Sequence[int] = ()
+    logs: Float[np.ndarray, "n k"], memory: Memory, joined: Sequence[int] = ()
 ) -> Float[np.ndarray, "k k"]:
     """p-values of every pair of strategies, adjusted by Holm over all pairs; 1 on the diagonal.
 
@@ -59,7 +52,7 @@ def adjusted_p(
     return adjusted
 
 
-def _all_pairs_p(logs: Float[np.ndarray, "n k"], memory: Memory | None) -> Float[np.ndarray, "k k"]:
+def _all_pairs_p(logs: Float[np.ndarray, "n k"], memory: Memory) -> Float[np.ndarray, "k k"]:
     k = logs.shape[1]
     series = np.ascontiguousarray(logs.T)
     a, b = np.triu_indices(k, 1)
@@ -73,27 +66,19 @@ def _all_pairs_p(logs: Float[np.ndarray, "n k"], memory: Memory | None) -> Float
     return np.minimum(adjusted, adjusted.T)
 
 
-def own_memory(logs: Float[np.ndarray, "n k"], *, assumed: bool = False) -> Memory | None:
-    """The memory that strategies have of their own; ``None``: they have none.
+def own_memory(logs: Float[np.ndarray, "n k"]) -> Memory:
+    """The memory that strategies have of their own.
 
-    Where a memory is ``assumed`` no test for one comes first: of few strategies it misses a slow
-    one, and repeated looks at them would find differences among equals.
+    No test for one comes first: of few strategies, or of one among many, it would miss a slow one.
 
     Args:
         logs: As in :func:`adjusted_p`.
-        assumed: Count correlated blocks as fewer without a test for correlation first.
     """
     complete = _fullest(logs)
-    if len(complete) < FEWEST_BLOCKS:
-        return Memory() if assumed else None
-    if not assumed and not is_correlated(block_residuals(complete)):
-        return None
-    return pooled_memory(complete)
+    return pooled_memory(complete) if len(complete) >= FEWEST_BLOCKS else Memory()
 
 
-def effective_blocks(
-    log_ratio: Float[np.ndarray, " n"], memory: Memory | None, alpha: float
-) -> int:
+def effective_blocks(log_ratio: Float[np.ndarray, " n"], memory: Memory, alpha: float) -> int:
     """How many independent blocks ``n`` are worth to an interval of the median ratio, at least 1.
 
     Args:
@@ -103,7 +88,7 @@ def effective_blocks(
             Student's and not the normal distribution's.
     """
     n = len(log_ratio)
-    if memory is None or n < FEWEST_BLOCKS:
+    if n < FEWEST_BLOCKS:
         return max(1, n)
     inflation, degrees = memory.inflations(mean_ranks(log_ratio[None, :]))
     normal, student = scipy.special.ndtri(alpha), scipy.special.stdtrit(degrees[0], alpha)
@@ -140,55 +125,16 @@ def _by_pattern(
         yield np.flatnonzero(which.ravel() == pattern), np.flatnonzero(known[row])
 
 
-def _pairs_p(
-    differences: Float[np.ndarray, "m n"], memory: Memory | None
-) -> Float[np.ndarray, " m"]:
-    """Two-sided p of every pair, over the blocks that it shares."""
-    # Pairs without a difference, or not measured, are left out: ranked last, with no weight.
-    used = np.isfinite(differences) & (differences != 0)
-    ranks = mean_ranks(np.where(used, np.abs(differences), np.inf))
-    signed = np.where(used, np.copysign(ranks, differences), 0.0)
-    if memory is not None:
-        return _correlated_p(differences, signed, memory)
-    counts, sums = used.sum(axis=1), signed.sum(axis=1)
-    p = np.ones(len(counts))
-    for n in set(counts.tolist()) - {0}:
-        p[counts == n] = _signed_rank_p(sums[counts == n], n)
-    return p
+def _pairs_p(differences: Float[np.ndarray, "m n"], memory: Memory) -> Float[np.ndarray, " m"]:
+    """Two-sided p of every pair, over the blocks that it shares.
 
-
-def _correlated_p(
-    differences: Float[np.ndarray, "m n"], signed: Float[np.ndarray, "m n"], memory: Memory
-) -> Float[np.ndarray, " m"]:
-    """Two-sided p of the means of differences and of their signed ranks; the better counts twice.
-
-    Ranks bound what an outlier does, and differences show what ranks can't, how far apart two are.
+    Of the means of log ratios and of their signed ranks; the better counts twice. Ranks bound what
+    an outlier does, and the ratios show what ranks can't: how far apart two are.
     """
     p = np.ones(len(differences))
     for rows, known in _by_pattern(np.isfinite(differences)):
         if len(known) >= FEWEST_BLOCKS:
-            here = np.ix_(rows, known)
-            best = np.minimum(memory.t_p(differences[here]), memory.t_p(signed[here]))
-            p[rows] = np.minimum(1.0, 2.0 * best)
+            here = differences[np.ix_(rows, known)]
+            signed = np.copysign(mean_ranks(np.abs(here)), here) * (here != 0)
+            p[rows] = np.minimum(1.0, 2.0 * np.minimum(memory.t_p(here), memory.t_p(signed)))
     return p
-
-
-def _signed_rank_p(signed_sums: Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " m"]:
-    """Two-sided p of sums of ``n`` signed ranks.
-
-    Ties take the distribution without ties, which is wider, so p errs upward.
-    """
-    most = n * (n + 1) / 2.0
-    if n <= _LARGEST_EXACT_N:
-        # The smaller of W+ and W-, (most - |sum|) / 2, rounded up: p errs upward.
-        smaller = np.ceil((most - np.abs(signed_sums)) / 2.0 - 1e-9).astype(np.int64)
-        one_sided = signed_rank_tail(n)[smaller]
-    else:
-        one_sided = np.exp(scipy.special.log_ndtr(-np.abs(signed_sums) / _signed_sum_std(n)))
-    two_sided: np.ndarray = np.minimum(1.0, 2.0 * one_sided)
-    return two_sided
-
-
-@lru_cache(maxsize=1024)
-def _signed_sum_std(n: int) -> float:
-    return math.sqrt(n * (n + 1) * (2 * n + 1) / 6.0)

@@ -22,7 +22,6 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 
-from tierwise.stats.autocorrelation import block_residuals
 from tierwise.stats.ranks import mean_ranks
 
 # Lazarus et al., 2018: 0.4 n^(2/3) transforms balance the size of a test and its power.
@@ -99,7 +98,7 @@ def pooled_memory(logs: Float[np.ndarray, "n k"]) -> Memory:
         logs: Logarithm of the latency of every block and strategy, in the order of the blocks.
     """
     n, k = logs.shape
-    ranks = mean_ranks(np.ascontiguousarray(block_residuals(logs).T))
+    ranks = mean_ranks(np.ascontiguousarray(_block_residuals(logs).T))
     found, d = _inflations(ranks), degrees_of_freedom(n)
     # The logarithm of a mean of d squares of normal values varies by this much alone.
     chance = float(scipy.special.polygamma(1, d / 2))
@@ -111,6 +110,13 @@ def pooled_memory(logs: Float[np.ndarray, "n k"]) -> Memory:
         degrees=d * (k - 1.0),  # block medians are out, so about k - 1 series are left
         rise=_rise(ranks),
     )
+
+
+def _block_residuals(log_values: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+    """``log_values`` without the medians of blocks and then of strategies."""
+    within = log_values - np.median(log_values, axis=1, keepdims=True)
+    residuals: np.ndarray = within - np.median(within, axis=0, keepdims=True)
+    return residuals
 
 
 def _inflations(series: Float[np.ndarray, "m n"]) -> Float[np.ndarray, " m"]:

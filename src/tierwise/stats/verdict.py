@@ -5,9 +5,9 @@ study is kept under ``alpha``:
 
 - Only differences within a block count, so a machine that drifts between blocks does not matter.
 - Where the order within each block was random, identical strategies are exchangeable within it
-  whatever the noise, and Wilcoxon's exact signed-rank test of a pair is valid.
-- Strategies with a memory of their own would break that: blocks then count as fewer (see
-  :mod:`tierwise.stats.block_pairs`).
+  whatever the noise, and blocks are as good as independent.
+- Strategies with a memory of their own break that: the error of every pair allows for it, and for
+  how little few blocks say of it (see :mod:`tierwise.stats.memory`).
 - Holm's correction runs over *all* pairs, not only those with the best: which strategy looks best
   is itself read from the data.
 """
@@ -144,7 +144,6 @@ def compare_with_best(
     looks: int = 1,
     best: str | None = None,
     joined: Sequence[int] = (),
-    memory_assumed: bool = False,
 ) -> BlockVerdict:
     """Tell which of ``k`` strategies are slower than the best beyond noise.
 
@@ -162,8 +161,6 @@ def compare_with_best(
         best: Which strategy to compare with; ``None``: the one with the lowest median.
         joined: The round in which each strategy joined, where that was planned round by round; a
             pair is corrected for the pairs that there were then.
-        memory_assumed: Count correlated blocks as fewer without a test for correlation first, as
-            is done with several looks. Of few strategies in few blocks such a test sees little.
 
     Raises:
         TooFewSamples: fewer than 8 blocks, or a strategy shares fewer than 8 with the best.
@@ -180,7 +177,7 @@ def compare_with_best(
         )
     complete = logs[np.isfinite(logs).all(axis=1)]
     k = len(names)
-    memory = own_memory(logs, assumed=memory_assumed or looks > 1)
+    memory = own_memory(logs)
     adjusted = np.minimum(1.0, looks * adjusted_p(logs, memory, joined))
     ranks = [
         _rank(
@@ -232,7 +229,7 @@ def _rank(
     p_holm: float,
     *,
     is_best: bool,
-    memory: Memory | None,
+    memory: Memory,
     margin: float,
     alpha: float,
     looks: int,

@@ -110,12 +110,6 @@ def _sum_chances(values: tuple[int, ...]) -> Float[np.ndarray, " _"]:
     return chances
 
 
-@lru_cache(maxsize=256)
-def signed_rank_tail(n: int) -> Float[np.ndarray, " _"]:
-    """``P(W <= w)`` for every ``w`` from 0 to ``n (n + 1) / 2``: ``n`` differences without ties."""
-    return np.cumsum(_sum_chances(tuple(range(1, n + 1))))
-
-
 def _log_normal_p(ranks: Float[np.ndarray, " n"], w: float) -> float:
     distance = max(0.0, abs(w - ranks.sum() / 2.0) - 0.5)
     z = distance / (math.sqrt(float(np.sum(ranks**2))) / 2.0)

@@ -78,7 +78,7 @@ def test_a_clear_difference_is_shown_after_a_correction_for_many_pairs():
     rng = np.random.default_rng(7)
     logs = 0.05 * rng.normal(size=(N, 24))
     logs[:, 1:] += 0.09
-    p = adjusted_p(logs, own_memory(logs, assumed=True))
+    p = adjusted_p(logs, own_memory(logs))
     assert p[0, 1:].max() < 0.01
     assert p[1:, 1:].min() > 0.05
 
@@ -87,7 +87,7 @@ def test_what_was_shown_in_a_round_is_not_taken_back_when_others_join():
     rng = np.random.default_rng(8)
     logs = 0.05 * rng.normal(size=(60, 20))
     logs[:, 1] += 0.06
-    memory = own_memory(logs, assumed=True)
+    memory = own_memory(logs)
     alone = adjusted_p(logs[:, :3], memory)
     joined = adjusted_p(logs, memory, joined=[0] * 3 + [1] * 17)
     together = adjusted_p(logs, memory)
@@ -98,7 +98,7 @@ def test_what_was_shown_in_a_round_is_not_taken_back_when_others_join():
 
 def test_nothing_varies_and_nothing_is_claimed():
     same = np.zeros((N, 3))
-    assert adjusted_p(same, own_memory(same, assumed=True)).min() == 1
+    assert adjusted_p(same, own_memory(same)).min() == 1
     assert np.isnan(pooled_memory(same).inflation) == 0
 
 
