@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from tierwise.operators.strategy import Strategy
 from tierwise.predict.compute import ComputeSample, ComputeTable, Shares
@@ -107,25 +107,15 @@ def _rest_s(parts: Mapping[str, float]) -> float:
     return sum(v for k, v in parts.items() if k.partition("@")[0] not in {"compute", "transfer"})
 
 
-def _middle_half(latency_s: Float[np.ndarray, " n"]) -> Int[np.ndarray, " _"]:
-    """Places of the half of requests around the median; at least one."""
-    order = np.argsort(latency_s)
-    quarter = len(order) // 4
-    middle: np.ndarray = order[quarter : len(order) - quarter]
-    return middle
-
-
 def _typical_parts(trials: Sequence[tuple[TrialResult, float]]) -> dict[str, float]:
     """Every part of a typical request, median over the trials of one strategy.
 
-    As on an average machine. Of the requests around the median latency, the mean: what is late
-    is now one part and now another, so medians of parts add up to less than the median latency.
+    As on an average machine.
     """
     found: dict[str, list[float]] = {}
     chosen = sorted(trials, key=lambda one: -len(one[0].latency_s))[:_MOST_TRIALS]
     for trial, slower in chosen:
         if trial.parts_s:
-            typical = _middle_half(trial.latency_s)
-            for key, part_s in trial.parts_s.items():
-                found.setdefault(key, []).append(float(part_s[typical].mean()) / slower)
+            for key, part_s in trial.typical_parts_s().items():
+                found.setdefault(key, []).append(part_s / slower)
     return {key: median(values) for key, values in found.items()}

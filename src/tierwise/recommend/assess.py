@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from tierwise.operators.strategy import Operator, Strategy
-from tierwise.recommend.latency import breakdown, latency_figure, samples_needed
+from tierwise.recommend.latency import latency_figure, samples_needed
 from tierwise.recommend.pareto import pareto_front
 from tierwise.recommend.recommendation import Assessment, Limit, Miss
 from tierwise.recommend.requirement import Requirement
@@ -34,7 +34,7 @@ def _judge(results: StudyResults, trial: TrialResult, requirement: Requirement) 
         latency_figure(trial),
         results.quality_of(trial.strategy),
         max(trial.memory_bytes.values(), default=None),
-        breakdown(trial),
+        trial.typical_parts_s(),
     )
     if assessment.latency is None:
         return assessment

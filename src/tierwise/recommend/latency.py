@@ -1,6 +1,5 @@
 """The latency of a trial in a few figures, no finer than its samples can back."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,16 +62,3 @@ def median_range(samples: Float[np.ndarray, " n"]) -> tuple[float, float]:
         return float(samples.min()), float(samples.max())
     interval = median_interval(samples)
     return interval.low, interval.high
-
-
-def breakdown(trial: TrialResult) -> Mapping[str, float]:
-    """Seconds of each part of a typical request; they add up to about the median.
-
-    The mean of the requests in the middle half by latency: medians of parts do not add up, and
-    plain means follow a few slow requests.
-    """
-    if not len(trial.latency_s):
-        return {}
-    low, high = np.quantile(trial.latency_s, (0.25, 0.75))
-    middle = (trial.latency_s >= low) & (trial.latency_s <= high)
-    return {part: float(seconds[middle].mean()) for part, seconds in trial.parts_s.items()}

@@ -141,6 +141,18 @@ class TrialResult:
     cold_start: ColdStart | None = None
     energy_j: np.ndarray = field(default_factory=lambda: _NO_SAMPLES)
 
+    def typical_parts_s(self) -> dict[str, float]:
+        """Seconds of each part of a typical request; they add up to about the median.
+
+        The mean of the requests in the middle half by latency: what is late is now one part and
+        now another, so medians of parts add up to less, and plain means follow a few slow requests.
+        """
+        if not len(self.latency_s):
+            return {}
+        low, high = np.quantile(self.latency_s, (0.25, 0.75))
+        middle = (self.latency_s >= low) & (self.latency_s <= high)
+        return {part: float(seconds[middle].mean()) for part, seconds in self.parts_s.items()}
+
 
 @dataclass(frozen=True)
 class ProbeFigure:
