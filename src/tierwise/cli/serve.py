@@ -1,6 +1,7 @@
 """Serve a tier, or whole models, over the Open Inference Protocol."""
 
 import logging
+import math
 import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,6 +98,29 @@ class Accepted:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class Cache:
+    """Where received models are kept.
+
+    Attributes:
+        cache: Folder where received segments are kept, by content hash.
+        cache_size: The most that it may hold (`20GiB`, or `none`); the least recently used segments
+            that no agent has loaded make room. Default: half of what is free there and what it
+            holds, together.
+    """
+
+    cache: Path = Path("~/.cache/tierwise/artifacts")
+    cache_size: str | None = None
+
+    @property
+    def limit_bytes(self) -> float | None:
+        """The bound; ``None``: the default. Raises :class:`UserError`."""
+        if self.cache_size is None:
+            return None
+        return math.inf if self.cache_size == "none" else parse_size_bytes(self.cache_size)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class Work:
     """How models run.
 
@@ -144,7 +168,7 @@ def command(
     grpc: str | None = None,
     model: Annotated[list[str], Parameter(negative=())] | None = None,
     stage: Annotated[list[Path], Parameter(negative=())] | None = None,
-    cache: Path = Path("~/.cache/tierwise/artifacts"),
+    cache: Cache | None = None,
     token_file: Path | None = None,
     work: Work | None = None,
     certificates: Certificates | None = None,
@@ -164,7 +188,7 @@ def command(
         grpc: HOST:PORT for gRPC, besides HTTP; needs the extra `grpc`.
         model: NAME=FILE.onnx of a whole model; may be given several times.
         stage: File of a stage, as `tierwise deploy` writes it; may be given several times.
-        cache: Folder where received segments are kept, by content hash.
+        cache: Where received models are kept.
         token_file: File with the token that every request must carry.
         work: How models run.
         certificates: TLS of both sides.
@@ -173,7 +197,7 @@ def command(
     """
     if log_format == "json":
         log_as_json(terminal.level)
-    work = work or Work()
+    work, cache = work or Work(), cache or Cache()
     certificates, accepted = certificates or Certificates(), accepted or Accepted()
     host, port = parse_listen(listen)
     limits = accepted.limits()
@@ -184,7 +208,8 @@ def command(
             host=host,
             port=port,
             threads=work.threads,
-            cache=cache,
+            cache=cache.cache,
+            cache_bytes=cache.limit_bytes,
             models=dict(_parse_model(text) for text in model or []),
             stages=stage or (),
             concurrency=work.concurrency,

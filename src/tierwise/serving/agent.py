@@ -50,6 +50,8 @@ class AgentOptions:
         grpc_tls: PEM files for gRPC (certificate, key, authority of clients or ``None``).
         threads: Intra-op threads of a session, at most.
         cache: Folder of the model files.
+        cache_bytes: They are kept within it together; ``None``: half of what is free there and what
+            they take at the start.
         models: Whole models to serve, name to file.
         stages: Files of stages to serve, as `tierwise deploy` writes them; their segments are in
             ``cache``. A next hop gets this agent's own token.
@@ -74,6 +76,7 @@ class AgentOptions:
     grpc_tls: tuple[Path, Path, Path | None] | None = None
     threads: int = 1
     cache: Path = Path("~/.cache/tierwise/artifacts")
+    cache_bytes: float | None = None
     models: Mapping[str, Path] = field(default_factory=dict)
     stages: Sequence[Path] = ()
     concurrency: int = 1
@@ -121,7 +124,14 @@ def serve(options: AgentOptions, announce: Callable[[str], None] | None = None) 
 
 
 def _application(options: AgentOptions) -> AgentApplication:
-    cache = ArtifactCache(options.cache.expanduser(), options.limits.max_model_bytes)
+    folder = options.cache.expanduser()
+    try:
+        cache = ArtifactCache(folder, options.limits.max_model_bytes, options.cache_bytes)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"The cache folder {folder} cannot be made or read: {error.strerror}.",
+            hint="Name another one: tierwise serve --cache FOLDER.",
+        ) from error
     repository = Repository(
         cache,
         threads=options.threads,

@@ -22,7 +22,7 @@ from tierwise.serving.http_head import HEADER_LENGTH, HttpRequest, HttpResponse,
 from tierwise.serving.job import Job
 from tierwise.serving.logs import FIELDS
 from tierwise.serving.messages import InferRequest, InferResponse
-from tierwise.serving.metrics import AgentCollector, Metrics
+from tierwise.serving.metrics import AgentCollector, Metrics, room_counters, room_gauges
 from tierwise.serving.openapi import openapi
 from tierwise.serving.repository import VERSION, ServedModel
 from tierwise.serving.routes import Handler, Path, Route, WrongMethod, is_infer, split_path
@@ -55,8 +55,12 @@ class AgentApplication:
             "pending_requests": ("Requests that wait or run.", lambda: self.pending),
             "loaded_models": ("Models that are loaded.", lambda: len(repository.models)),
             "open_sessions": ("Sessions that are open.", lambda: repository.sessions.open_count),
+            **room_gauges(repository.cache.room),
         }
-        self._metrics = Metrics(AgentCollector(service.tier, lambda: repository.models, gauges))
+        counters = room_counters(repository.cache.room)
+        self._metrics = Metrics(
+            AgentCollector(service.tier, lambda: repository.models, gauges, counters)
+        )
         self._routes = self._build_routes()
 
     def _build_routes(self) -> Sequence[Route]:

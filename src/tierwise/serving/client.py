@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +31,8 @@ from tierwise.serving.timing import TIMING, Hop
 
 # An agent that starts takes about a second; asking more often would slow it down.
 _ASK_AGAIN_S = 0.05
+# heuristic: an agent that removes it as often at once has no room for what it was given to do.
+_SENT_AGAIN = 3
 
 
 @dataclass(frozen=True)
@@ -147,17 +150,34 @@ class AgentClient:
             self._check(
                 self._pool.request("PUT", where, [content.data], deadline=patience.deadline),
                 f"take {path.name}",
+                {503: "Unload models there, or raise `tierwise serve --cache-size`."},
             )
         return digest
 
-    def load(self, stage: StageSpec) -> None:
+    def load(self, stage: StageSpec, file: Path | None = None) -> None:
         """Serve ``stage``; its artefact is there already.
+
+        Args:
+            stage: What to serve.
+            file: The artefact, sent again where the agent removed it meanwhile to make room.
 
         Raises:
             TierFault: the agent refuses it, or cannot be reached.
         """
         body = json.dumps({"parameters": {"config": stage.to_json()}}).encode()
-        self._post(f"/v2/repository/models/{quote(stage.name)}/load", body, f"load {stage.name}")
+        path, what = f"/v2/repository/models/{quote(stage.name)}/load", f"load {stage.name}"
+        again = 0 if file is None else _SENT_AGAIN
+        while True:
+            try:
+                self._post(path, body, what, {404: "Send its artefact first."})
+            except TierFault as fault:
+                status = getattr(fault, "status", None)
+                if file is None or not again or status != HTTPStatus.NOT_FOUND:
+                    raise
+            else:
+                return
+            again -= 1
+            self.put_artifact(file, stage.artifact)
 
     def unload(self, name: str) -> None:
         """Stop serving ``name``; raises :class:`TierFault`."""
@@ -257,11 +277,13 @@ class AgentClient:
     ) -> None:
         self.close()
 
-    def _post(self, path: str, body: bytes, what: str) -> RawReply:
+    def _post(
+        self, path: str, body: bytes, what: str, hints: Mapping[int, str] | None = None
+    ) -> RawReply:
         with self._patience(what) as patience:
             headers = {"Content-Type": "application/json"}
             reply = self._pool.request("POST", path, [body], headers, deadline=patience.deadline)
-        return self._check(reply, what)
+        return self._check(reply, what, hints)
 
     @contextmanager
     def _patience(self, what: str, timeout_s: float | None = None) -> Iterator[_Patience]:
@@ -270,7 +292,9 @@ class AgentClient:
         except OSError as error:
             raise fault_of(error, self.url, what) from error
 
-    def _check(self, reply: RawReply, what: str) -> RawReply:
+    def _check(
+        self, reply: RawReply, what: str, hints: Mapping[int, str] | None = None
+    ) -> RawReply:
         if 200 <= reply.status < 300:
             return reply
         try:
@@ -278,10 +302,11 @@ class AgentClient:
         except Refusal:
             said = bytes(reply.body[:500]).decode("utf-8", "replace")
         hints = {
-            401: "Give the agent's token.",
             404: "Load it first.",
+            401: "Give the agent's token.",
             413: "Raise the agent's limit: `tierwise serve --max-body`, `--max-model`.",
             503: "Send fewer requests at once, or raise `tierwise serve --queue`.",
+            **(hints or {}),
         }
         raise TierFault(
             f"The agent at {self.url} refused to {what} ({reply.status}): {said:.2000}",

@@ -161,7 +161,7 @@ def _run(model: ServedModel, feeds: dict[str, np.ndarray], job: Job) -> dict[str
     warm = model.warm
     try:
         if warm is None:
-            session = open_session(model.path, model.options)
+            session = open_session(model.file.path, model.options)
             job.hop.session_s = time.perf_counter() - start
             outputs = session.run(feeds, job.stop)
         else:

@@ -7,7 +7,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from tierwise.serving.artifact_room import ArtifactRoom
 from tierwise.serving.repository import ServedModel
+
+Figures = Mapping[str, tuple[str, Callable[[], float]]]
+"""Name to help text and what tells the value."""
 
 
 class AgentCollector(Collector):
@@ -21,12 +25,14 @@ class AgentCollector(Collector):
         self,
         tier: str,
         models: Callable[[], Mapping[str, ServedModel]],
-        gauges: Mapping[str, tuple[str, Callable[[], float]]],
+        gauges: Figures,
+        counters: Figures,
     ) -> None:
-        """Read ``models`` and ``gauges`` (name to help text and value) at every scrape."""
+        """Read ``models``, ``gauges`` and ``counters`` at every scrape."""
         self._tier = tier
         self._models = models
         self._gauges = gauges
+        self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, now."""
@@ -62,6 +68,32 @@ class AgentCollector(Collector):
             gauge = GaugeMetricFamily(f"tierwise_{name}", text, labels=["tier"])
             gauge.add_metric([self._tier], value())
             yield gauge
+        for name, (text, value) in self._counters.items():
+            counter = CounterMetricFamily(f"tierwise_{name}", text, labels=["tier"])
+            counter.add_metric([self._tier], value())
+            yield counter
+
+
+def room_gauges(room: ArtifactRoom) -> Figures:
+    """What the folder of artefacts holds, and may hold."""
+    return {
+        "cache_bytes": (
+            "Bytes of model files in the cache, those under way included.",
+            lambda: room.held_bytes,
+        ),
+        "cache_limit_bytes": ("What the cache may hold.", lambda: room.limit_bytes),
+    }
+
+
+def room_counters(room: ArtifactRoom) -> Figures:
+    """What left the folder of artefacts."""
+    return {
+        "cache_removed_files": (
+            "Model files removed from the cache to make room.",
+            lambda: room.removed,
+        ),
+        "cache_removed_bytes": ("Bytes of those.", lambda: room.removed_bytes),
+    }
 
 
 class Metrics:

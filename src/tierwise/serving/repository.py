@@ -16,6 +16,7 @@ from tierwise.errors import TierwiseError
 from tierwise.operators.encoding import Encoding
 from tierwise.runtime.session import DEFAULT, Session, SessionOptions
 from tierwise.serving.admission import check_model_file
+from tierwise.serving.artifact_room import Held
 from tierwise.serving.artifacts import ArtifactCache, sha256_of
 from tierwise.serving.boundary import parse_encodings
 from tierwise.serving.datatypes import BYTES, datatype_of
@@ -48,7 +49,7 @@ class ServedModel:
 
     Attributes:
         spec: What was asked for.
-        path: Its ONNX file.
+        file: Its ONNX file, held as long as somebody has this.
         options: How its session is opened.
         warm: The warm session; ``None`` with ``session: per-request``.
         segment_inputs: What the segment itself takes.
@@ -59,7 +60,7 @@ class ServedModel:
     """
 
     spec: StageSpec
-    path: Path
+    file: Held
     options: SessionOptions
     warm: WarmSession | None
     segment_inputs: tuple[TensorMetadata, ...]
@@ -159,7 +160,7 @@ class Repository:
             NotFound: the artefact isn't in the cache.
             BadRequest: its model, or a section of the stage, cannot be used.
         """
-        return self._serve(spec, self.cache.path(spec.artifact))
+        return self._serve(spec, self.cache.hold(spec.artifact))
 
     def load_file(
         self, name: str, path: Path, providers: tuple[str, ...] = DEFAULT.providers
@@ -176,7 +177,7 @@ class Repository:
             )
         artifact = sha256_of(path)
         spec = StageSpec(name=name, artifact=artifact, threads=self._threads, providers=providers)
-        return self._serve(spec, path)
+        return self._serve(spec, Held(path))
 
     def unload(self, name: str) -> None:
         """Forget a model; requests that run on it finish."""
@@ -191,7 +192,7 @@ class Repository:
         for name in self.models:
             self.unload(name)
 
-    def _serve(self, spec: StageSpec, path: Path) -> ServedModel:
+    def _serve(self, spec: StageSpec, file: Held) -> ServedModel:
         if not NAME_PATTERN.match(spec.name):
             raise BadRequest(f"{spec.name!r:.200} cannot be a model's name.")
         # Before anything is opened: a stage that cannot be used costs nothing.
@@ -204,15 +205,15 @@ class Repository:
             optimisation=spec.optimisation,
         )
         check_model_file(
-            path, max_bytes=self.cache.max_bytes, allow_custom_operators=self._allow_custom
+            file.path, max_bytes=self.cache.max_bytes, allow_custom_operators=self._allow_custom
         )
         try:
-            warm = self.sessions.open(path, options)
+            warm = self.sessions.open(file.path, options)
             session = warm.take()
         except TierwiseError as error:
             raise BadRequest(f"Model {spec.name!r} cannot be loaded: {error}") from error
         try:
-            model = self._describe(spec, path, warm, session)
+            model = self._describe(spec, file, warm, session)
         except BaseException:
             self.sessions.forget(warm)
             raise
@@ -228,7 +229,7 @@ class Repository:
         return model
 
     def _describe(
-        self, spec: StageSpec, path: Path, warm: WarmSession, session: Session
+        self, spec: StageSpec, file: Held, warm: WarmSession, session: Session
     ) -> ServedModel:
         segment_inputs = tuple(_metadata(value) for value in session.inputs)
         preprocess = _preprocess(spec)
@@ -239,7 +240,7 @@ class Repository:
             )
         return ServedModel(
             spec=spec,
-            path=path,
+            file=file,
             options=warm.options,
             warm=warm if spec.session == "warm" else None,
             segment_inputs=segment_inputs,
@@ -252,6 +253,7 @@ class Repository:
         )
 
     def _release(self, model: ServedModel) -> None:
+        self.cache.room.used(model.file.path)
         if model.warm is not None:
             self.sessions.forget(model.warm)
         if model.next is not None:

@@ -75,7 +75,7 @@ class Deployment:
                 continue
             client = self.client(segment.tier)
             client.put_artifact(segment.path)
-            client.load(self._stage(strategy, segments, position))
+            client.load(self._stage(strategy, segments, position), segment.path)
 
     def load_again(self, strategy: Strategy) -> None:
         """:meth:`load` with the segments that the strategy had; raises :class:`TierFault`."""
@@ -97,6 +97,7 @@ class Deployment:
             segments[position].tier: partial(
                 self.client(segments[position].tier).load,
                 self._stage(strategy, segments, position),
+                segments[position].path,
             )
             for position in range(len(segments) - 1, -1, -1)
         }

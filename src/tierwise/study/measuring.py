@@ -155,6 +155,8 @@ def agent_command(tier: Tier, listen: str, token_file: Path, folder: Path) -> li
         "--threads", str(tier.threads),
         "--token-file", str(token_file),
         "--cache", str(folder / f"cache-{tier.name}"),
+        # All of it is loaded, and goes with the study's tiers.
+        "--cache-size", "none",
     ]  # fmt: skip
 
 

@@ -131,9 +131,9 @@ class AgentMeter:
             path = folder / "model.onnx"
             path.write_bytes(model)
             digest = self._client.put_artifact(path)
-        threads, providers = self._options.threads, self._options.providers
-        stage = StageSpec(name=name, artifact=digest, threads=threads, providers=providers)
-        self._client.load(stage)
+            threads, providers = self._options.threads, self._options.providers
+            stage = StageSpec(name=name, artifact=digest, threads=threads, providers=providers)
+            self._client.load(stage, path)
         return name
 
     def _compute_s(self, name: str, index: int) -> float:

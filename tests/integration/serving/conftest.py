@@ -55,8 +55,14 @@ def end_process(process: subprocess.Popen) -> None:
 
 
 @contextlib.contextmanager
-def running_agent(folder: Path, *arguments: str, tier: str = "edge", listen: str = "127.0.0.1:0"):
-    cache = folder / "cache"
+def running_agent(
+    folder: Path,
+    *arguments: str,
+    tier: str = "edge",
+    listen: str = "127.0.0.1:0",
+    cache: Path | None = None,
+):
+    cache = cache or folder / "cache"
     command = [
         sys.executable, "-m", "tierwise", "serve",
         "--tier", tier, "--listen", listen, "--cache", str(cache), *arguments,
@@ -123,6 +129,15 @@ def head_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tail_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_affine(tmp_path_factory.mktemp("models") / "tail.onnx", 10.0, -3.0, ("mid", "y"))
+
+
+@pytest.fixture(scope="session")
+def multipliers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Models of one size that multiply by 1, 2, 3, 4."""
+    folder = tmp_path_factory.mktemp("models")
+    found = [save_affine(folder / f"{n}.onnx", n, 0.0) for n in range(1, 5)]
+    assert len({path.stat().st_size for path in found}) == 1
+    return found
 
 
 @pytest.fixture(scope="session")
