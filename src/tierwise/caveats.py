@@ -11,6 +11,7 @@ class WarningKind(Enum):
     """
 
     CPU_OFF = "cpu emulation off"
+    SHARE_OFF = "share of requests off"
     LINK_OFF = "link emulation off"
     DISTURBED = "disturbed blocks"
     NOT_SETTLED = "did not settle"

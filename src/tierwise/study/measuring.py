@@ -21,6 +21,7 @@ from tierwise.study.environment import describe_environment
 from tierwise.study.file import StudyFile
 from tierwise.study.fitting import Fitter, Fitting
 from tierwise.study.job import MeasureJob
+from tierwise.study.request_shares import request_shares
 from tierwise.study.rounds import measure_chosen, measured_aim, measured_key
 from tierwise.study.starting import measure_starts
 from tierwise.tiers.emulated import start
@@ -76,6 +77,9 @@ def measure_study(job: MeasureJob, store: StudyStore, progress: Progress = SILEN
             for number in left:
                 measuring.condition(number, measured)
                 store.set_facts({measured_key(number): measured_aim(job.study)})
+    shares, off = request_shares(store.results())
+    store.add_probes(shares)
+    store.set_warnings([WarningKind.SHARE_OFF], off)
 
 
 def unmeasured(study: StudyFile, conditions: int, store: StudyStore) -> list[int]:

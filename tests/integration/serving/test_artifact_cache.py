@@ -43,7 +43,7 @@ def test_loaded_models_keep_their_files_and_others_make_room(start_agent, multip
         first = _load(client, "first", multipliers[0], session="per-request")
         os.utime(agent.cache / f"{first}.onnx", (1, 1))  # the least recently used by far
         second = client.put_artifact(multipliers[1])
-        _load(client, "third", multipliers[2])
+        third = _load(client, "third", multipliers[2])
         assert {path.stem for path in agent.cache.glob("*.onnx")} & {first, second} == {first}
         assert (_answer(client, "first"), _answer(client, "third")) == (1, 3)
         with pytest.raises(TierFault, match=r"503.*no room.*in use.*cache-size") as refused:
@@ -57,6 +57,12 @@ def test_loaded_models_keep_their_files_and_others_make_room(start_agent, multip
         _load(client, "fourth", multipliers[3])
         assert _answer(client, "fourth") == 4
         assert not (agent.cache / f"{first}.onnx").exists()
+        # What was unloaded was used until now: another one, loaded later and unloaded sooner, goes.
+        client.unload("fourth")
+        os.utime(agent.cache / f"{client.put_artifact(multipliers[2])}.onnx", (1, 1))
+        client.unload("third")
+        client.put_artifact(multipliers[0])
+        assert (agent.cache / f"{third}.onnx").exists()
     agent.stop()
     assert sum(f"removed {second}.onnx" in line for line in agent.errors) == 1
 

@@ -75,7 +75,13 @@ def test_a_whole_study_ends_with_every_trial_measured(subject, tmp_path, backend
     assert set(results.variants) == {"I", "Q", "E", "QE"}
     assert results.quality["I"].n == 40
     assert results.quality["I"].loss == 0.0
-    assert {p.quantity for p in results.probes} == {"cpu factor", "bandwidth_bit_per_s", "rtt_s"}
+    probed = {"cpu factor", "bandwidth_bit_per_s", "rtt_s", "compute of requests"}
+    assert {p.quantity for p in results.probes} == probed
+    # On half a core; of six requests under each of two networks.
+    shares = [p for p in results.probes if p.quantity == "compute of requests"]
+    assert {p.subject for p in shares} == {"mobile/I", "mobile/Q", "mobile/E"}
+    assert {p.asked for p in shares} == {0.5}
+    assert all(p.backend.startswith("12 requests on mobile, 12 on cloud") for p in shares)
     assert "CPU" in results.environment
     assert results.environment["links"]
     assert WarningKind.OUTPUT_DIFFERS not in {w.kind for w in results.warnings}

@@ -213,3 +213,38 @@ def test_a_file_that_is_replaced_while_it_is_taken_is_taken_anew(tmp_path):
     with path.open("rb") as new, pytest.raises(BlockingIOError):
         fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
     del found[0]
+
+
+def test_one_at_a_time_makes_room(cache):
+    with (
+        cache.room.alone(),
+        (cache.folder / ".lock").open("ab") as other,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (cache.folder / ".lock").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_what_is_removed_between_being_found_and_being_held_is_missing(cache, monkeypatch):
+    sha256 = _put(cache, _content(1))
+    path = cache.folder / f"{sha256}.onnx"
+    # Another process removes it at the worst moment.
+    monkeypatch.setattr(cache.room, "used", lambda found: found.unlink())
+    with pytest.raises(NotFound, match="Send it first"):
+        cache.hold(sha256)
+    assert not path.exists()
+
+
+def test_what_a_killed_agent_left_under_way_goes_from_any_folder(tmp_path):
+    folder = tmp_path / "artefacts"
+    folder.mkdir()
+    (folder / f"{'1' * 64}.onnx").write_bytes(_content(1))
+    theirs = folder / ".tmpabc.part"  # a study's store names them so
+    theirs.write_bytes(b"x")
+    left = folder / f".{'1' * 16}.{'2' * 16}.part"
+    left.write_bytes(_content(1))
+    cache = ArtifactCache(folder, 100 * KIB, 2 * KIB)
+    _put(cache, _content(2))
+    assert not left.exists()
+    assert theirs.exists()
