@@ -46,9 +46,9 @@ def command(
     written = deploy_study(
         study, asked, out, to=to, strategy_id=strategy, urls=dict(map(_parse_url, url or []))
     )
-    for path in written:
+    for path in written.files:
         terminal.out.print(str(path), soft_wrap=True, markup=False)
-    terminal.say(f"{out / 'README.md'} has the commands that start it.")
+    terminal.say(f"{out / 'README.md'} has the commands that start {written.strategy_id}.")
 
 
 def _parse_url(text: str) -> tuple[str, str]:

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from tierwise.cli.calibration import NO_IMAGE_OPTIONS, ImageOptions, open_calibration
 from tierwise.cli.terminal import terminal
@@ -20,6 +22,11 @@ from tierwise.runtime.profile import node_times
 from tierwise.runtime.session import SessionOptions, open_session
 
 _TIMED = 8  # inputs that the shortened models are timed with
+_LEGEND = (
+    "Time/original: below 1 is faster. Divergence: how far the outputs are from the original's "
+    "(Kullback-Leibler, in nats, mean over inputs; 0 is the same), by skipping alone and with the "
+    "weights around refitted. Top-1 and the like: `tierwise run` judges them."
+)
 
 
 def command(
@@ -104,13 +111,19 @@ def _document(graph: Graph, variant: Variant, path: Path, ratio: float) -> dict[
 
 def _print(graph: Graph, written: dict[Path, Variant], ratios: dict[Path, float]) -> None:
     table = Table(box=None, pad_edge=False)
-    for title in ("File", "MACs saved", "Time/original", "What was done"):
-        table.add_column(title, overflow="fold")
+    table.add_column("File", overflow="fold")
+    for title in ("MACs saved", "Time/original"):
+        table.add_column(title, justify="right", no_wrap=True)
     for path, variant in written.items():
-        notes = "\n".join(variant.notes)
         saved = f"{1 - variant.graph.macs / graph.macs:.1%}"
-        table.add_row(str(path), saved, f"{ratios[path]:.2f}", notes)
+        table.add_row(str(path), saved, f"{ratios[path]:.2f}")
     terminal.out.print(table)
-    for variant in written.values():
+    for path, variant in written.items():
+        terminal.out.print()
+        terminal.out.print(Text(path.name, "bold"))
+        for note in variant.notes:
+            terminal.out.print(Padding(Text(note), (0, 0, 0, 2)))
         for caveat in variant.caveats:
-            terminal.out.print(f"Note: {caveat.evidence} {caveat.advice}", markup=False)
+            terminal.out.print(f"  Note: {caveat.evidence} {caveat.advice}", markup=False)
+    terminal.out.print()
+    terminal.out.print(_LEGEND, style="bright_black")

@@ -178,17 +178,18 @@ def _print_exits(graph: Graph, exits: tuple[ExitCandidate, ...]) -> None:
     table.add_column("run", justify="right", no_wrap=True)
     table.add_column("from", overflow="fold", style="cyan")
     table.add_column("to", overflow="fold", style="cyan")
-    table.add_column("shape", overflow="fold")
+    shapes = {e: _sizes(graph.tensors[e.to_tensor].shape) for e in exits}
+    names = max((len(f"{e.from_tensor}{e.to_tensor}{shapes[e]}") for e in exits), default=0)
+    # Names are to be copied, so shapes give way where all three would be broken; `--json` has them.
+    shaped = names + len("run  saves") + 3 * 2 <= terminal.out.width
+    if shaped:
+        table.add_column("shape", no_wrap=True)
     table.add_column("saves", justify="right", no_wrap=True)
     for number, run in enumerate(runs(exits), start=1):
         for exit_ in run:
-            table.add_row(
-                str(number),
-                exit_.from_tensor,
-                exit_.to_tensor,
-                _sizes(graph.tensors[exit_.to_tensor].shape),
-                _share(exit_.saved_macs, graph),
-            )
+            shape = [shapes[exit_]] if shaped else []
+            saves = _share(exit_.saved_macs, graph)
+            table.add_row(str(number), exit_.from_tensor, exit_.to_tensor, *shape, saves)
     terminal.out.print(table)
     if not exits:
         terminal.say("The model has no residual block that could be skipped.")

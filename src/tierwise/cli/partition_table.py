@@ -4,26 +4,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from tierwise.cli.terminal import terminal
 from tierwise.operators.choose_encodings import EncodingTrial
 from tierwise.operators.partition import Partition
+from tierwise.recommend.phrases import under
 from tierwise.study.best_partition import BestPartition
 from tierwise.tiers.topology import NetworkCondition
 from tierwise.units import format_bytes, format_duration
 
+# The minimum cut works on integers; a rounding below the figure's digits says nothing.
+_WORTH_SAYING = 1e-3
+_LEGEND = (
+    "Crossing: encoding, sending and decoding. Error: of the tensor, relative to its size. Loss: "
+    "percentage points of quality, - not measured, since another crosses faster."
+)
+
 
 def how_good(found: BestPartition, condition: NetworkCondition) -> str:
     """The predicted latency, and whether anything can be faster."""
-    under = f" ({condition.id})" if condition.id else ""
-    predicted = f"Predicted latency {format_duration(found.latency_s)}{under}; "
-    if found.proven_optimal:
+    at = f" {under(condition)}" if condition.id else ""
+    predicted = f"Predicted latency of a request{at}: {format_duration(found.latency_s)}; "
+    if not found.proven_optimal:
         return predicted + (
-            f"proven optimal for these costs (rounded to {format_duration(found.resolution_s)})."
+            f"not proven optimal: no placement is predicted below {format_duration(found.bound_s)}."
         )
-    return predicted + (
-        f"not proven optimal: no placement is predicted below {format_duration(found.bound_s)}."
-    )
+    rounded = ""
+    if found.resolution_s > _WORTH_SAYING * found.latency_s:
+        rounded = f", rounded to {format_duration(found.resolution_s)}"
+    return f"{predicted}proven optimal for the times measured here{rounded}."
 
 
 def trial_as_json(trial: EncodingTrial) -> dict[str, object]:
@@ -55,7 +65,7 @@ def print_partition(
     total = max(1, parts.graph.macs)
     for index, segment in enumerate(parts.segments):
         crossing = parts.boundaries[index].encodings if index < len(parts.boundaries) else {}
-        given = ", ".join(
+        given = "\n".join(
             f"{info.name} {info.dtype} {'x'.join(map(str, info.shape))} "
             f"({format_bytes(info.bytes)})"
             + (f" as {crossing[info.name].name}" if tiers and info.name in crossing else "")
@@ -64,21 +74,25 @@ def print_partition(
         where = [tiers[index]] if tiers else []
         table.add_row(f"segment-{index}.onnx", *where, f"{segment.macs / total:.1%}", given)
     terminal.out.print(table)
+    for boundary, tensor in dict.fromkeys((one.boundary, one.tensor) for one in trials):
+        tried = [one for one in trials if (one.boundary, one.tensor) == (boundary, tensor)]
+        terminal.out.print()
+        terminal.out.print(Text(f"{tensor} behind segment-{boundary}.onnx crosses as", "bold"))
+        terminal.out.print(_trials_table(tried))
     if trials:
-        terminal.out.print(_trials_table(trials))
-    terminal.out.print(f"{path}")
+        terminal.out.print(_LEGEND, style="bright_black")
+        terminal.out.print()
+    terminal.out.print(str(path), soft_wrap=True, markup=False)
 
 
 def _trials_table(trials: Sequence[EncodingTrial]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("Tensor")
     table.add_column("Encoding")
-    for column in ("On the wire", "Encode", "Decode", "Crossing", "Error", "Loss"):
-        table.add_column(column, justify="right")
+    for column in ("Sent", "Encode", "Decode", "Crossing", "Error", "Loss pts"):
+        table.add_column(column, justify="right", no_wrap=True)
     for trial in trials:
         cost = trial.cost
         table.add_row(
-            trial.tensor,
             cost.encoding.name,
             format_bytes(cost.wire_bytes),
             format_duration(cost.encode_s),

@@ -80,11 +80,11 @@ def command(
         graph, data, task=task or task_of(data), max_loss=max_loss, budget_s=budget_s, seed=seed,
         recipes=recipes, meter=meter, progress=terminal,
     )  # fmt: skip
-    write_model(variant.graph.model, out)
+    written = write_model(variant.graph.model, out)
     if json:
         terminal.json(_document(variant, out))
         return
-    _print(variant, out, graph.weight_bytes)
+    _print(variant, out, sum(path.stat().st_size for path in written), graph.weight_bytes)
 
 
 def _document(variant: QuantizedVariant, out: Path) -> dict[str, object]:
@@ -110,12 +110,12 @@ def _document(variant: QuantizedVariant, out: Path) -> dict[str, object]:
     }
 
 
-def _print(variant: QuantizedVariant, out: Path, fp32_bytes: int) -> None:
+def _print(variant: QuantizedVariant, out: Path, size_bytes: int, original_bytes: int) -> None:
     if variant.attempts:
         table = Table(box=None, pad_edge=False)
         table.add_column("Recipe")
         table.add_column("Time/fp32", justify="right")
-        table.add_column(f"Loss of {variant.metric}" if variant.metric else "Loss", justify="right")
+        table.add_column("Loss pts", justify="right")
         table.add_column("Outcome")
         for attempt in variant.attempts:
             table.add_row(
@@ -126,11 +126,27 @@ def _print(variant: QuantizedVariant, out: Path, fp32_bytes: int) -> None:
                 style="bold green" if attempt.outcome == "chosen" else None,
             )
         terminal.out.print(table)
+        terminal.out.print(f"[bright_black]{_legend(variant)}[/]")
     evidence = " ".join(caveat.evidence.lower() for caveat in variant.caveats)
     for note in (one for one in variant.notes if one.lower() not in evidence):
         terminal.out.print(f"- {note}", markup=False)
     for caveat in variant.caveats:
         terminal.out.print(f"Note: {caveat.evidence} {caveat.advice}", markup=False)
     what = "fp32" if variant.recipe is None else "quantized"
-    size = format_bytes(out.stat().st_size)
-    terminal.out.print(f"{out}: {what}, {size} (weights were {format_bytes(fp32_bytes)})")
+    terminal.out.print(
+        f"{out}: {what}, {format_bytes(size_bytes)}; the original's weights take "
+        f"{format_bytes(original_bytes)}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _legend(variant: QuantizedVariant) -> str:
+    """What the table's words mean."""
+    metric = variant.metric or "quality"
+    return (
+        "Recipe: format, types of activations/weights, one scale for every channel of a weight, "
+        "7-bit weights, products (convolutions, matrix products) alone. Time: below 1 is faster. "
+        f"Loss: percentage points of {metric} on held-out inputs, below 0 gained; - not measured, "
+        "since it could not win."
+    )

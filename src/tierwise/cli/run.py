@@ -67,7 +67,7 @@ def _show(outline: Outline, *, as_json: bool) -> None:
         )
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bright_black", pad_edge=False)
-    table.add_column("operator", no_wrap=True)
+    table.add_column("what", no_wrap=True)
     table.add_column("", style="bright_black", no_wrap=True)
     table.add_column("where")
     where: dict[str, list[str]] = {}

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tierwise.caveats import WarningKind
 from tierwise.cli.figures import decimals, figures, what
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict
 from tierwise.store.measured import Measured
@@ -57,7 +58,7 @@ def sweep_lines(
         table.add_row(*shapes, *row)
     yield table
     yield ""
-    yield from _notes(verdicts, measured, letters)
+    yield from _notes(verdicts, measured, letters, results)
 
 
 _NONE = Text("none meets it", "red")
@@ -118,6 +119,7 @@ def _notes(
     verdicts: Sequence[ConditionVerdict],
     measured: Sequence[Measured | None],
     letters: dict[str, str],
+    results: StudyResults,
 ) -> Iterable[Text]:
     """Why measuring stopped, what was disturbed or late, and what the signs mean."""
     there = [of for of in measured if of is not None]
@@ -134,7 +136,25 @@ def _notes(
     if late:
         yield Text(f"Requests sent late: {min(late):.1%} to {max(late):.1%}.", _STYLE)
     choices = [v.choice.latency for v in verdicts if v.choice is not None and v.choice.latency]
+    if any(v.choice is not None and v.choice.quality is not None for v in verdicts):
+        yield Text("loss: percentage points of quality lost; below 0: gained.", _STYLE)
     if any(latency.measured and latency.p95_s is None for latency in choices):
         yield Text("·  too few samples: p95 needs 90.", _STYLE)
+    yield from _warnings(results)
     if any(not latency.measured for latency in choices):
         yield Text("~  predicted.", _STYLE)
+
+
+def _warnings(results: StudyResults) -> Iterable[Text]:
+    """What to know before believing any of it: a line a kind; the report has all of each."""
+    networks = {condition.id for condition in results.conditions}
+    by_kind: dict[WarningKind, list[str]] = {}
+    for warning in results.warnings:
+        by_kind.setdefault(warning.kind, []).append(warning.subject)
+    for kind, subjects in by_kind.items():
+        about = [name for name in dict.fromkeys(subjects) if name and name not in networks]
+        count = len(networks.intersection(subjects))
+        if count:
+            about.append(f"{count} of {len(networks)} networks")
+        said = f" ({', '.join(about)})" if about else ""
+        yield Text(f"Beware: {kind.value}{said}; the report has the figures.", "yellow")

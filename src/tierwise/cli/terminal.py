@@ -18,9 +18,18 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column
+from rich.progress import Task as RichTask
+from rich.table import Column, Table
+from rich.text import Text
 
 from tierwise.progress import Task
+
+
+class _StepsColumn(MofNCompleteColumn):
+    """``"3/12"``; nothing where the number of steps is not known, instead of ``"0/?"``."""
+
+    def render(self, task: RichTask) -> Text:
+        return super().render(task) if task.total is not None else Text("")
 
 
 class _RichTask:
@@ -62,7 +71,7 @@ class Terminal:
                 SpinnerColumn(),
                 TextColumn("{task.description}", table_column=Column(no_wrap=True)),
                 BarColumn(bar_width=20),
-                MofNCompleteColumn(),
+                _StepsColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(compact=True),
                 # The note gives way, not the figures: a strategy's name may be as long as the line.
@@ -92,11 +101,18 @@ class Terminal:
 
     def error(self, message: str, hint: str | None = None) -> None:
         """What went wrong, and what to do next."""
-        self.err.print("[bold red]Error:[/] ", end="")
-        self.err.print(message, markup=False)
+        if not self.err.is_terminal:  # a log's lines are not to be broken
+            lines = [f"Error: {message}", *([f"Next:  {hint}"] if hint else [])]
+            self.err.print("\n".join(lines), markup=False, soft_wrap=True)
+            return
+        # A grid, so that what is wrapped stands beside its label; the label counts as width too.
+        said = Table.grid(padding=(0, 1, 0, 0))
+        said.add_column(no_wrap=True)
+        said.add_column(overflow="fold")
+        said.add_row(Text("Error:", "bold red"), Text(message))
         if hint:
-            self.err.print("[bold]Next:[/]  ", end="")
-            self.err.print(hint, markup=False)
+            said.add_row(Text("Next:", "bold"), Text(hint))
+        self.err.print(said)
 
     def json(self, value: object) -> None:
         """``value`` as JSON on standard output, and nothing else there."""

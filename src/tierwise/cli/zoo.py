@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from rich.padding import Padding
+from rich.text import Text
 
 from tierwise.cli.terminal import terminal
 from tierwise.zoo.efficientnet_lite import SCALES
@@ -49,7 +51,7 @@ def list_(*, json: bool = False) -> None:
         {
             "name": name,
             "task": "any",
-            "what": "an architecture of the study (arXiv 2403.17154), 1x3x224x224",
+            "what": "architecture of the study (arXiv 2403.17154), 1x3x224x224",
             "weights": "random, needs --random-weights",
             "quality": "",
             "images": 0,
@@ -65,9 +67,14 @@ def list_(*, json: bool = False) -> None:
         if row["weights"] != heading:
             heading = str(row["weights"])
             _print(f"{heading[0].upper()}{heading[1:]}:")
-        facts = [row["task"], row["quality"], f"{row['images']} images" if row["images"] else ""]
+        # Random weights have no task: what they give can be timed, not judged.
+        facts = [
+            row["task"] if row["task"] != "any" else "latency only",
+            row["quality"],
+            f"{row['images']} images" if row["images"] else "",
+        ]
         _print(f"  {row['name']:<20}{', '.join(str(fact) for fact in facts if fact)}")
-        _print(f"  {'':<20}{row['what']}")
+        terminal.out.print(Padding(Text(str(row["what"])), (0, 0, 0, 22)))
     terminal.say("Write one with `tierwise zoo export NAME -o DIR`; licences: docs/zoo.md.")
 
 

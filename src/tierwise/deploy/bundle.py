@@ -52,7 +52,7 @@ class Bundle:
     Attributes:
         name: Of the study, as a name that Kubernetes and Docker accept.
         assessment: The strategy, with the figures it was chosen for.
-        verdict: Why, in words.
+        verdict: Why, in words; where another is recommended, that.
         tiers: In the order of the data.
     """
 
@@ -147,7 +147,13 @@ def make_bundle(
         )
         limit = _memory_limit(tier, trial.memory_bytes.get(tier_name))
         tiers.append(TierBundle(tier, stage, segment, limit))
-    return Bundle(safe_name(results.name), assessment, recommendation.verdict, tuple(tiers))
+    why = recommendation.verdict
+    if assessment.id not in {verdict.recommended for verdict in recommendation.verdicts}:
+        why = (
+            f"{assessment.id} was asked for; the study recommends otherwise:\n\n> "
+            + "\n>\n> ".join(why.split("\n\n"))
+        )
+    return Bundle(safe_name(results.name), assessment, why, tuple(tiers))
 
 
 def _segments(strategy: Strategy, variant_sha256: str, artefacts: Artefacts) -> tuple[Path, ...]:

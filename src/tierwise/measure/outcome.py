@@ -13,9 +13,9 @@ class StopReason(Enum):
 
     NARROW = "every interval of the median is within the target width"
     TOLD_APART = "every contender is slower than the best, or as fast as it"
-    NOT_WORTH_IT = "more blocks are not expected to tell the contenders that are left apart"
+    NOT_WORTH_IT = "more blocks are not expected to tell apart the contenders that are left"
     BUDGET = "the time budget is spent"
-    MOST_BLOCKS = "the most blocks are measured"
+    MOST_BLOCKS = "all that the study asks for are measured"
     NO_TRIAL_LEFT = "every trial has failed too often"
 
 

@@ -45,8 +45,10 @@ def cautions(
     narrow = _narrowly(recommendation.requirement, choice)
     if narrow:
         yield narrow
-    strategy = choice.trial.strategy
-    subjects = {strategy.id, strategy.variant, *strategy.tiers, *choice.trial.wire_bytes, ""}
+    subjects = subjects_of(choice).union(
+        # A rival on a tier that was not as asked for is compared unfairly.
+        *(_places(a) for a in verdict.strategies if a.measured)
+    )
     about = [w for w in recommendation.warnings if w.subject in subjects]
     if about:
         shown = "; ".join(_briefly(warning) for warning in about[:2])
@@ -54,8 +56,21 @@ def cautions(
         yield f"Beware: {shown}{more}."
 
 
+def subjects_of(assessment: Assessment) -> frozenset[str]:
+    """Names that a warning about this strategy may carry: itself, its places, its network."""
+    trial = assessment.trial
+    own = {trial.strategy.id, trial.strategy.variant, trial.condition.id, ""}
+    return _places(assessment) | own
+
+
+def _places(assessment: Assessment) -> frozenset[str]:
+    """The tiers that work for the strategy, and the links that it uses."""
+    return frozenset({*assessment.trial.strategy.tiers, *assessment.trial.wire_bytes})
+
+
 def _briefly(warning: ResultWarning) -> str:
-    about = f" ({warning.subject})" if warning.subject else ""
+    whole = not warning.subject or "=" in warning.subject  # the study, or the network
+    about = "" if whole else f" ({warning.subject})"
     return f"{warning.kind.value}{about}: {warning.evidence.removesuffix('.')}"
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from tierwise.caveats import ResultWarning
 from tierwise.errors import NotAStudyError, RequirementNotMet, TooFewSamples
 from tierwise.recommend.assess import assess, unsupported
+from tierwise.recommend.cautions import subjects_of
 from tierwise.recommend.latency import samples_needed
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 from tierwise.recommend.requirement import Requirement
@@ -148,12 +149,4 @@ def _concerns(warning: ResultWarning, verdicts: Sequence[ConditionVerdict]) -> b
     return warning.subject == "" or any(
         verdict.choice is not None and warning.subject in subjects_of(verdict.choice)
         for verdict in verdicts
-    )
-
-
-def subjects_of(assessment: Assessment) -> frozenset[str]:
-    """Names that a warning about this strategy may carry: its id, variant, tiers and links."""
-    strategy = assessment.trial.strategy
-    return frozenset(
-        {strategy.id, strategy.variant, *strategy.tiers, *assessment.trial.wire_bytes, ""}
     )

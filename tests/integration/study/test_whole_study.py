@@ -201,7 +201,7 @@ def test_three_tiers_in_a_chain_and_the_raw_input_stays_where_it_is(subject, tmp
     written = deploy_study(
         tmp_path / "out", Requirement(), tmp_path / "rollout", strategy_id=chain.strategy.id
     )
-    stages = [json.loads(path.read_text()) for path in written if path.name == "stage.json"]
+    stages = [json.loads(path.read_text()) for path in written.files if path.name == "stage.json"]
     assert [stage["next"] is None for stage in stages] == [False, False, True]
     assert [*stages[0]["encodings"]] == [name for name, _ in chain.strategy.encodings[0]]
     assert "as `int8(" in (tmp_path / "rollout" / "README.md").read_text()

@@ -4,6 +4,7 @@ from io import StringIO
 
 from rich.console import Console
 
+from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.cli.verdict_table import verdict_view
 from tierwise.measure.outcome import StopReason
 from tierwise.operators.strategy import Operator
@@ -56,7 +57,7 @@ def test_a_line_a_condition_has_what_differs_and_the_rest_is_said_once():
 
 def test_why_measuring_stopped_is_said_once_where_it_is_the_same():
     text = " ".join(shown(RESULTS))
-    assert "No more blocks, because the most blocks are measured." in text
+    assert "No more blocks, because all that the study asks for are measured." in text
     assert "too few samples: p95 needs 90" in text
 
 
@@ -107,3 +108,14 @@ def test_a_condition_that_is_not_measured_yet_is_not_one_that_nothing_meets():
         assert "to none" not in text
     nothing = unmeasured(RESULTS, TrialState.PREDICTED, 0, 1, 2, 3)
     assert "Nothing was measured, so nothing is recommended." in " ".join(shown(nothing))
+
+
+def test_what_to_beware_of_is_told_once_a_kind():
+    warnings = [
+        ResultWarning(WarningKind.DISTURBED, condition.id, "5 of 8 blocks.", "Close others.")
+        for condition in RESULTS.conditions[:3]
+    ]
+    warnings.append(ResultWarning(WarningKind.CPU_OFF, "edge", "0.3 of 0.5.", "Close others."))
+    text = " ".join(shown(replace(RESULTS, warnings=tuple(warnings))))
+    assert "Beware: disturbed blocks (3 of 4 networks)" in text
+    assert "Beware: cpu emulation off (edge)" in text

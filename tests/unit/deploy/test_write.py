@@ -94,6 +94,15 @@ def test_docker_compose_accepts_the_file(deployable, split_strategy, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_who_deploys_something_else_reads_what_is_recommended(deployable, split_strategy, tmp_path):
+    results, artefacts, _ = deployable
+    recommended = recommend(results).verdicts[0].recommended
+    write_deployment(recommend(results), artefacts, tmp_path / "d", strategy_id=split_strategy)
+    text = (tmp_path / "d" / "README.md").read_text()
+    assert f"{split_strategy} was asked for; the study recommends otherwise:" in text
+    assert f"> Deploy {recommended}" in text
+
+
 def test_segments_that_were_not_measured_are_refused(deployable, split_strategy, tmp_path):
     results, artefacts, _ = deployable
     only_whole = Artefacts(tmp_path / "artefacts")

@@ -37,7 +37,7 @@ def test_a_strategy_with_fewer_blocks_than_the_others_is_named_with_their_number
 
 def test_json_says_why_measuring_stopped_and_which_blocks_were_disturbed():
     (told,) = as_json(recommend(made_up_results(blocks=20)))["measured"]
-    assert told["stopped"] == "the most blocks are measured"
+    assert told["stopped"] == "all that the study asks for are measured"
     assert [one["block"] for one in told["disturbed"]] == [9, 19]
     assert told["plan"]["target_relative_width"] == 0.02
     assert told["late_share"] is None
@@ -47,7 +47,7 @@ def test_json_says_why_measuring_stopped_and_which_blocks_were_disturbed():
 def test_in_words_it_is_one_line():
     (measured,) = made_up_results(blocks=20).measured.values()
     assert measured_text(measured) == (
-        "20 blocks: the most blocks are measured; 2 of them disturbed"
+        "20 blocks: all that the study asks for are measured; 2 of them disturbed"
     )
     late = replace(
         measured,
@@ -56,5 +56,5 @@ def test_in_words_it_is_one_line():
     )
     share = 1 / measured.blocks[0].requests
     assert measured_text(late) == (
-        f"8 blocks: the most blocks are measured; {share:.1%} of the requests sent late"
+        f"8 blocks: all that the study asks for are measured; {share:.1%} of the requests sent late"
     )

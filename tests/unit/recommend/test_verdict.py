@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.errors import NotAStudyError, RequirementNotMet, TooFewSamples
 from tierwise.operators.strategy import Operator
 from tierwise.recommend.as_json import as_json
@@ -271,3 +272,15 @@ def test_a_study_that_is_not_measured_yet_says_so_and_not_that_nothing_meets():
     assert {a.meets for a in verdict.strategies} == {None}
     with pytest.raises(NotAStudyError, match="1 of 1 network conditions are not measured yet"):
         require_met(recommendation)
+
+
+def test_what_is_wrong_with_the_network_or_with_a_rival_s_tier_is_in_the_verdict():
+    results = made_up_results()
+    [condition] = results.conditions
+    off = ResultWarning(WarningKind.CPU_OFF, "mobile", "asked 0.5, got 0.3.", "Close others.")
+    disturbed = ResultWarning(WarningKind.DISTURBED, condition.id, "40 of 80.", "Close others.")
+    said = recommend(replace(results, warnings=(off, disturbed))).verdict
+    assert only(recommend(results)).choice.trial.strategy.tiers == ("edge",)
+    assert "Beware: " in said
+    assert "cpu emulation off (mobile): asked 0.5, got 0.3" in said
+    assert "disturbed blocks: 40 of 80" in said

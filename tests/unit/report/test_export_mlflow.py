@@ -84,7 +84,7 @@ def test_how_a_trial_was_measured_goes_with_it():
     measured, predicted = runs["edge/I"], runs["cloud/Q"]
     assert (measured.metrics["blocks"], measured.metrics["disturbed_blocks"]) == (20, 2)
     assert measured.metrics["energy_j"] > 0
-    assert measured.tags["tierwise.stopped"] == "the most blocks are measured"
+    assert measured.tags["tierwise.stopped"] == "all that the study asks for are measured"
     assert "late_share" not in measured.metrics
     assert "blocks" not in predicted.metrics
     assert predicted.tags["tierwise.stopped"] == ""

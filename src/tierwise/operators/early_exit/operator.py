@@ -191,8 +191,7 @@ class _Bench:
         saved = self._saved_share(choice.exits, self.cost)
         macs_saved = self._saved_share(choice.exits, self.graph.node_macs)
         notes = [
-            f"skips {len(choice.exits)} blocks: "
-            + ", ".join(f"{e.from_tensor} to {e.to_tensor}" for e in choice.exits),
+            f"skips {_counted(len(choice.exits), 'block')}: {stretches_in_words(choice.exits)}",
             f"{macs_saved:.1%} of MACs saved"
             + (f", {saved:.1%} of the time of its kernels" if self.timed else ""),
         ]
@@ -227,6 +226,21 @@ class _Bench:
         return gone / total if total > 0 else 0.0
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def stretches_in_words(exits: Sequence[ExitCandidate]) -> str:
+    """``"a to c, x to y"``: blocks that follow each other are one stretch."""
+    stretches: list[tuple[str, str]] = []
+    for one in exits:
+        if stretches and stretches[-1][1] == one.from_tensor:
+            stretches[-1] = (stretches[-1][0], one.to_tensor)
+        else:
+            stretches.append((one.from_tensor, one.to_tensor))
+    return ", ".join(f"{start} to {end}" for start, end in stretches)
+
+
 def _saves_less(saved: float, target: float) -> ResultWarning:
     return ResultWarning(
         WarningKind.NO_EXITS,
@@ -240,7 +254,7 @@ def _in_words(result: Compensation) -> str:
     if not result.refitted and not result.rematched:
         return "compensation did not help on held-out data and was left out"
     done = [
-        f"{len(layers)} layers {what}"
+        f"{_counted(len(layers), 'layer')} {what}"
         for layers, what in ((result.refitted, "refitted"), (result.rematched, "re-matched"))
         if layers
     ]

@@ -7,8 +7,10 @@ from tierwise.data.source import Dataset
 from tierwise.data.tensors import TensorSamples
 from tierwise.errors import DataError, ExitError, UserError
 from tierwise.graph.analysis import Graph
+from tierwise.graph.blocks import ExitCandidate
 from tierwise.operators.early_exit import EarlyExitOptions, Means, deepest_within, early_exit
 from tierwise.operators.early_exit.fidelity import divergence
+from tierwise.operators.early_exit.operator import stretches_in_words
 from tierwise.operators.early_exit.refit import outputs_of
 from tierwise.runtime.prepare import prepare
 from tierwise.runtime.session import SessionOptions
@@ -193,3 +195,8 @@ def test_of_a_front_the_deepest_exit_within_the_budget_is_taken(graph):
     nothing = deepest_within(front, graph, data, "any", 0)
     assert nothing.name == front[0].name
     assert "Every exit of the front loses more than 0 points" in nothing.caveats[-1].evidence
+
+
+def test_blocks_that_follow_each_other_are_told_as_one_stretch():
+    exits = [ExitCandidate(*pair, 1) for pair in (("a", "b"), ("b", "c"), ("x", "y"))]
+    assert stretches_in_words(exits) == "a to c, x to y"
