@@ -5,11 +5,13 @@ What is achieved on a quiet one is printed by ``benchmarks/emulation.py``.
 """
 
 import socket
+import statistics
 import time
 
 import pytest
 
 from tierwise.errors import EnvironmentFault, UserError
+from tierwise.tiers.emulated import kernel_links
 
 
 def test_every_tier_reaches_every_other_and_itself(lab, running):
@@ -129,6 +131,39 @@ def test_jitter_without_netem_is_refused_and_nothing_changes(lab, running):
         running.shape(lab.condition(lab.chain, rtt_s=0.01, jitter_s=0.001))
     with lab.dial(running, "mobile", "edge") as connection:
         assert lab.echo_s(connection) < 5
+
+
+def test_jitter_and_loss_by_netem(lab, running):
+    if "netem" not in running.record["links"]:
+        pytest.skip("this kernel has no netem, or links are made in user space")
+    with lab.dial(running, "mobile", "edge") as connection:
+        running.shape(lab.condition(lab.chain, rtt_s=0.05, jitter_s=0.005))
+        trips_s = [lab.echo_s(connection) for _ in range(40)]
+        assert statistics.median(trips_s) == pytest.approx(0.05, abs=0.01)
+        assert statistics.stdev(trips_s) > 0.002
+        running.shape(lab.condition(lab.chain, rtt_s=0.05))
+        trips_s = [lab.echo_s(connection) for _ in range(10)]
+        assert statistics.median(trips_s) == pytest.approx(0.05, abs=0.01)
+        # What is lost is sent again by TCP, which waits 200 ms at least; nothing is missing.
+        running.shape(lab.condition(lab.chain, rtt_s=0.01, loss=0.2))
+        trips_s = [lab.echo_s(connection) for _ in range(40)]
+        assert min(trips_s) < 0.1
+        assert max(trips_s) > 0.2
+        running.shape(lab.condition(lab.chain, 2e6, rtt_s=0.01, jitter_s=0.001))
+        assert 0.45 < lab.echo_s(connection, 125_000) < 1.5  # 1 Mbit there, and back meanwhile
+
+
+@pytest.mark.netns
+def test_a_discipline_is_tried_and_taken_away_again(lab):
+    # With netem, which this kernel may not have, this is done at every start.
+    lab.start(lab.pair, backend="root").close()  # or skips
+    links = kernel_links.KernelLinks(["mobile"])
+    try:
+        assert links._can_queue("tbf", rate=1_000_000, burst=10_000, limit=100_000)
+        assert not links._can_queue("no-such-discipline")
+        assert links._can_queue("tbf", rate=1_000_000, burst=10_000, limit=100_000)
+    finally:
+        links.close()
 
 
 def test_a_link_that_does_not_exist_is_named_with_those_that_do(running):

@@ -28,8 +28,7 @@ def groups_of(owner):
     """Control groups that carry the owner's pid."""
     return [
         path
-        for root in Path("/sys/fs/cgroup").glob("*")
-        for path in cgroups._ours(root, 6)
+        for path in cgroups._ours(Path("/sys/fs/cgroup"), 7)
         if path.name.startswith(f"tierwise-{owner}-")
     ]
 

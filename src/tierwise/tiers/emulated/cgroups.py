@@ -19,6 +19,8 @@ from tierwise.tiers.emulated.linux import process_start
 _SMALLEST_QUOTA_US = 1000
 _PERIOD_US = 2000
 _NAME = re.compile(r"tierwise-(\d+)-(\d+)-(\d+)-")  # owner, its start, keeper
+_OWN = Path("/proc/self")
+_CONTROL = "cgroup.subtree_control"
 _DEEPEST = 6  # heuristic: systemd's user slices are five deep
 
 
@@ -76,6 +78,13 @@ class Group:
     def join(self) -> None:
         """Move the calling process into the group."""
         (self.path / "cgroup.procs").write_text("0")
+
+    def also(self, controller: str) -> bool:
+        """Have another controller in the same group, which version 2 can; whether it is there.
+
+        There a process is in one group: joining a second would leave the first, and its limit.
+        """
+        return self.hierarchy.version == 2 and _enable(self.hierarchy.parent, controller)
 
     def forget_kills(self) -> None:
         """Count the kernel's kills from now on."""
@@ -148,8 +157,8 @@ def _ours(folder: Path, depth: int) -> Iterator[Path]:
 def _mounted(controller: str) -> Iterator[tuple[int, Path, Path]]:
     """Version, mount point and our own group of every hierarchy that has the controller."""
     try:
-        mounts = Path("/proc/self/mounts").read_text("utf-8")
-        groups = Path("/proc/self/cgroup").read_text("utf-8")
+        mounts = (_OWN / "mounts").read_text("utf-8")
+        groups = (_OWN / "cgroup").read_text("utf-8")
     except FileNotFoundError:  # not Linux
         return
     own = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in groups.splitlines()}
@@ -169,19 +178,32 @@ def _usable(version: int, parent: Path, controller: str) -> bool:
     """Whether a group with the controller can be made in ``parent`` and joined from here."""
     if not os.access(parent, os.W_OK) or not os.access(parent / "cgroup.procs", os.W_OK):
         return False
-    if version == 2:
-        control = parent / "cgroup.subtree_control"
-        if controller not in control.read_text().split():
-            try:
-                control.write_text(f"+{controller}")
-            except OSError:  # processes in it, or not delegated: a parent may do
-                return False
+    before = version == 2 and controller in (parent / _CONTROL).read_text().split()
+    if version == 2 and not _enable(parent, controller):
+        return False
     trial = parent / f"tierwise-{os.getpid()}-{process_start(os.getpid())}-{os.getpid()}-trial"
     try:
         trial.mkdir()
     except OSError:
         return False
+    # Beside processes the kernel takes controllers that count threads (cpu), but the groups below
+    # are then for threads only, and joining fails with EOPNOTSUPP.
+    kind = trial / "cgroup.type"  # since Linux 4.14
+    joinable = version == 1 or not kind.exists() or kind.read_text().strip() == "domain"
     trial.rmdir()
+    if not joinable and not before:
+        (parent / _CONTROL).write_text(f"-{controller}")
+    return joinable
+
+
+def _enable(parent: Path, controller: str) -> bool:
+    """Have ``controller`` in the groups of version 2 below ``parent``; whether it is there."""
+    control = parent / _CONTROL
+    try:
+        if controller not in control.read_text().split():
+            control.write_text(f"+{controller}")
+    except OSError:  # processes in it, or not delegated: a parent may do
+        return False
     return True
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import TC_H_ROOT
 
 from tierwise.errors import EnvironmentFault
 from tierwise.tiers.emulated import delay
@@ -102,7 +103,7 @@ class KernelLinks:
             loopback = netlink.link_lookup(ifname="lo")[0]
             netlink.link("set", index=loopback, state="up")
             netlink.addr("add", index=loopback, address=address(index), prefixlen=32)
-        self.has_netem = self._try_netem()
+        self.has_netem = self._can_queue("netem", delay=1000)
         self._links = [self._connect(i, f"{a}-{b}") for i, (a, b) in enumerate(pairwise(tiers))]
         for link in self._links:
             self._apply(link, link.shape)
@@ -146,13 +147,15 @@ class KernelLinks:
             os.close(namespace)
         self._links, self._netlink, self.namespaces = [], [], []
 
-    def _try_netem(self) -> bool:
+    def _can_queue(self, discipline: str, **options: int) -> bool:
+        """Whether the kernel has the queueing discipline: tried on a loopback device."""
         loopback = self._netlink[0].link_lookup(ifname="lo")[0]
         try:
-            self._netlink[0].tc("add", "netem", index=loopback, delay=1000)
+            self._netlink[0].tc("add", discipline, index=loopback, **options)
         except NetlinkError:
             return False
-        self._netlink[0].tc("del", index=loopback, root=True)
+        # Not pyroute2's root=True: that asks for handle 1:, which this one has not (EINVAL).
+        self._netlink[0].tc("del", index=loopback, parent=TC_H_ROOT)
         return True
 
     def _connect(self, near: int, name: str) -> _Link:

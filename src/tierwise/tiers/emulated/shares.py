@@ -164,6 +164,9 @@ def _try_group(
     limit: Callable[[cgroups.Group], str],
 ) -> str | None:
     """Make a group and limit it; ``None`` where that is not allowed."""
+    joint = next((group for group in setup.groups if group.hierarchy.version == 2), None)
+    if joint is not None:
+        return limit(joint) if joint.also(controller) else None
     hierarchy = cgroups.find(controller)
     if hierarchy is None:
         return None
