@@ -113,6 +113,59 @@ def test_a_memory_limit_kills_and_says_so(lab, backend):
     assert fault.value.oom
 
 
+def group_files(pid):
+    """The interface files of every control group that a process is in, by name."""
+    found = {}
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        for mount in ("", "cpu", "memory", "cpu,cpuacct"):
+            folder = Path("/sys/fs/cgroup", mount, line.split(":", 2)[2].lstrip("/"))
+            if "tierwise-" in folder.name and folder.is_dir():
+                found |= {path.name: path for path in folder.iterdir()}
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.cgroup
+def test_a_quota_and_a_memory_limit_hold_both(lab):
+    if cgroups.find("cpu") is None or cgroups.find("memory") is None:
+        pytest.skip("no control groups for CPU time and memory can be made here")
+    tier = Tier("mobile", cpus=0.5, memory_bytes=200 * MIB)
+    with lab.start(Topology((tier,)), backend="userspace", cpu="cgroup") as running:
+        files = group_files(running._status("mobile")["pid"])
+        if "cpu.max" in files:
+            assert files["cpu.max"].read_text().split() == ["1000", "2000"]
+            assert files["memory.max"].read_text() == f"{200 * MIB}\n"
+        else:
+            assert int(files["cpu.cfs_quota_us"].read_text()) == 1000
+            assert int(files["memory.limit_in_bytes"].read_text()) == 200 * MIB
+        assert "quota" in running.record["cpu@mobile"]
+        assert "memory limit" in running.record["memory@mobile"]
+
+
+@pytest.mark.slow
+@pytest.mark.cgroup
+def test_tiers_start_from_a_group_with_processes_in_it(lab):
+    """As in a login session of version 2, where such a group can have no groups of its own."""
+    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        pytest.skip("no control groups of version 2 here")
+    hierarchy = cgroups.find("memory")
+    if hierarchy is None or cgroups.find("cpu") is None:
+        pytest.skip("no control groups for CPU time and memory can be made here")
+    session = hierarchy.parent / f"session-{os.getpid()}"
+    own = hierarchy.root / Path("/proc/self/cgroup").read_text().strip().split("::")[1].lstrip("/")
+    session.mkdir()
+    try:
+        (session / "cgroup.procs").write_text("0")
+        tier = Tier("mobile", cpus=0.5, memory_bytes=200 * MIB)
+        with lab.start(Topology((tier,)), backend="userspace", cpu="cgroup") as running:
+            assert "v2" in running.record["cpu@mobile"]
+            assert "v2" in running.record["memory@mobile"]
+        assert (session / "cgroup.subtree_control").read_text().split() == []
+    finally:
+        (own / "cgroup.procs").write_text("0")
+        session.rmdir()
+
+
 def test_peak_memory_is_what_the_agent_held(lab):
     with lab.start(Topology((Tier("edge"),)), "--hold", "50", backend="userspace") as running:
         assert 50 * MIB < running.peak_memory_bytes("edge") < 150 * MIB

@@ -1,0 +1,93 @@
+"""Control groups of version 2 and netem, on a kernel that has them: User-Mode Linux.
+
+Many machines (those of CI among them) give version 2 no controllers and have no netem. A whole
+kernel that runs as a process (on Debian `apt-get install user-mode-linux`) has both: it boots from
+this machine's own files, read-only, and runs this folder's tests with this interpreter.
+"""
+
+import contextlib
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+KERNEL = shutil.which("linux.uml")
+MODULES = ("drivers/net/tun", "drivers/net/veth", "net/sched/sch_tbf", "net/sched/sch_netem")
+TESTS = (
+    "test_tiers.py::test_a_memory_limit_kills_and_says_so[auto]",
+    "test_tiers.py::test_a_quota_and_a_memory_limit_hold_both",
+    "test_tiers.py::test_tiers_start_from_a_group_with_processes_in_it",
+    "test_tiers.py::test_when_the_keeper_is_killed_too_the_next_start_removes_what_is_left",
+    "test_links.py::test_jitter_and_loss_by_netem[root]",
+)
+# Its first process: file systems, modules, tests, and off (LINUX_REBOOT_CMD_POWER_OFF).
+INIT = """\
+#!{python}
+import ctypes, os, subprocess, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def mount(kind, where):
+    if libc.mount(b"none", where.encode(), kind.encode(), 0, None):
+        print("cannot mount", where, os.strerror(ctypes.get_errno()), flush=True)
+mount("proc", "/proc"), mount("sysfs", "/sys"), mount("tmpfs", "/run")
+mount("cgroup2", "/sys/fs/cgroup")
+for module in {modules}:
+    with open(module, "rb") as file:
+        libc.syscall(313, file.fileno(), b"", 0)  # finit_module, on x86-64
+os.makedirs("/dev/net", exist_ok=True)
+if not os.path.exists("/dev/net/tun"):
+    os.mknod("/dev/net/tun", 0o20666, os.makedev(10, 200))
+os.mkdir("/run/tmp")
+environment = {{"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "HOME": "/run/tmp",
+               "TMPDIR": "/run/tmp", "PYTHONDONTWRITEBYTECODE": "1"}}
+done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p",
+    "no:xdist", "--tb=short", "--basetemp=/run/tmp/p", *{tests}], cwd={cwd!r}, env=environment,
+    stdin=subprocess.DEVNULL)
+print("TESTS ENDED WITH", done.returncode, flush=True)
+libc.reboot(0x4321FEDC)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    KERNEL is None or platform.machine() != "x86_64" or os.geteuid() != 0,
+    reason="needs root and linux.uml; on Debian: apt-get install user-mode-linux",
+)
+def test_version_2_and_netem_do_what_they_are_asked_for(tmp_path):
+    modules = sorted((Path(KERNEL).parents[1] / "lib" / "uml" / "modules").glob("*/kernel"))
+    init = tmp_path / "init.py"
+    init.write_text(
+        INIT.format(
+            python=sys.executable,
+            modules=[str(modules[-1] / f"{name}.ko") for name in MODULES],
+            tests=[str(HERE / name) for name in TESTS],
+            cwd=str(HERE.parents[2]),
+        )
+    )
+    init.chmod(0o755)
+    command = [
+        KERNEL, "mem=1500M", "rootfstype=hostfs", "rootflags=/", "ro", f"init={init}", "quiet",
+        f"uml_dir={tmp_path}", "con=null", "con0=null,fd:1",
+    ]  # fmt: skip
+    kernel = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # its processes are ours
+    )
+    try:
+        said = kernel.communicate(timeout=240)[0].decode("utf-8", "replace")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(kernel.pid, signal.SIGKILL)
+        kernel.wait()
+    if "TESTS ENDED WITH" not in said:
+        pytest.skip(f"User-Mode Linux does not run here: {said[-500:]}")
+    assert "TESTS ENDED WITH 0" in said, said[-5000:]
+    assert f"{len(TESTS)} passed" in said, said[-5000:]
