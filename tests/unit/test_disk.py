@@ -1,5 +1,7 @@
 """A full disk is said to be one, also where a library fails on it without saying why."""
 
+import errno
+import os
 import resource
 from contextlib import contextmanager
 
@@ -7,8 +9,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
-from tierwise.disk import check_space, scratch_folder
-from tierwise.errors import DiskFull
+from tierwise.disk import check_output, check_space, in_words, scratch_folder
+from tierwise.errors import DiskFull, EnvironmentFault, UserError
 from tierwise.operators.quantize.build import Builder
 from tierwise.operators.quantize.recipe import RECIPES
 from tierwise.runtime.prepare import prepare
@@ -71,3 +73,30 @@ def test_a_scratch_folder_is_removed():
     with scratch_folder() as folder:
         (folder / "file").write_text("x")
     assert not folder.exists()
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path):
+    with pytest.raises(UserError, match="is a folder"):
+        check_output(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/out.onnx' cannot be used: not a directory"):
+        check_output(tmp_path / "file" / "out.onnx")
+    check_output(tmp_path / "new" / "folder" / "out.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "said"),
+    [
+        (errno.EEXIST, UserError, "'out/q.onnx' cannot be used: file exists."),
+        (errno.EROFS, EnvironmentFault, "'out/q.onnx' cannot be used: read-only file system."),
+        (errno.EACCES, EnvironmentFault, "'out/q.onnx' cannot be used: permission denied."),
+        (errno.ENOSPC, DiskFull, "No space is left for out/q.onnx"),
+    ],
+)
+@pytest.mark.parametrize("name", ["q.onnx", ".q.onnx.partial", ".q.onnx.123.part"])
+def test_a_fault_of_the_system_names_the_file_that_was_asked_for(number, kind, said, name):
+    told = in_words(OSError(number, os.strerror(number), f"out/{name}"))
+    assert type(told) is kind
+    assert told.message.startswith(said)
+    assert told.hint

@@ -14,7 +14,8 @@ from typing import Annotated, Any, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from tierwise.cli.terminal import terminal
-from tierwise.errors import EnvironmentFault, TierwiseError, UserError
+from tierwise.disk import in_words
+from tierwise.errors import TierwiseError, UserError
 
 _FOLDER = Path(__file__).parent
 # In the order in which a newcomer meets them; a command's file has "_" for "-".
@@ -115,6 +116,7 @@ def main() -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        terminal.error(str(error))
-        sys.exit(EnvironmentFault.exit_code)
+        said = in_words(error)
+        terminal.error(said.message, said.hint)
+        sys.exit(said.exit_code)
     sys.exit(result if isinstance(result, int) else 0)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tierwise.cli.calibration import NO_IMAGE_OPTIONS, ImageOptions, open_calibration
 from tierwise.cli.terminal import terminal
+from tierwise.disk import check_output
 from tierwise.errors import UserError
 from tierwise.graph.analysis import Graph
 from tierwise.operators.early_exit import FRONT, EarlyExitOptions, early_exit
@@ -65,6 +66,7 @@ def command(
         json: Print the result as JSON on standard output.
     """
     options = EarlyExitOptions(save=save, rule=rule, compensate=compensate, seed=seed)
+    check_output(out)
     with open_session(model) as session:
         inputs = session.inputs
     data = open_calibration(calibration, inputs, images)

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tierwise.cli.terminal import terminal
+from tierwise.disk import write_whole
 from tierwise.errors import UserError
 from tierwise.study.draft import draft_study
 
@@ -36,6 +37,5 @@ def command(
             f"{out} is there already.", hint="Choose another with `-o FILE`, or add `--force`."
         )
     text = draft_study(model, out, data)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    write_whole(out, text)
     terminal.say(f"Wrote {out}. Read it, then: tierwise run {out} --plan")

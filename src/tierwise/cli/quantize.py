@@ -13,6 +13,7 @@ from tierwise.cli.calibration import (
     task_of,
 )
 from tierwise.cli.terminal import terminal
+from tierwise.disk import check_output
 from tierwise.operators.quantize import (
     BackendChoice,
     LocalMeter,
@@ -69,6 +70,7 @@ def command(
         json: Print the result as JSON on standard output.
     """
     budget_s, recipes = parse_duration_s(budget), recipes_named(recipe, backend)
+    check_output(out)
     with open_session(model) as session:
         inputs = session.inputs
     data = open_calibration(calibration, inputs, images)

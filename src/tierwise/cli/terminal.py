@@ -61,6 +61,8 @@ class Terminal:
             handlers=[RichHandler(console=self.err, show_path=False)],
             force=True,
         )
+        # What it says of a broken model comes as an error of ours, too, and in words for people.
+        logging.getLogger("onnx_ir").setLevel(logging.DEBUG if level > 0 else logging.ERROR)
 
     @contextmanager
     def task(self, name: str, total: float | None) -> Iterator[Task]:

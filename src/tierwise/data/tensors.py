@@ -148,8 +148,10 @@ def _load(path: Path) -> dict[str, np.ndarray]:
                 )
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        # NumPy takes what it doesn't know for a pickle, and says how to run what is in it.
+        said = str(error).partition(". If you trust")[0].rstrip(".")
         raise DataError(
-            f"{path} cannot be read as an .npz: {error}.",
+            f"{path} cannot be read as an .npz: {said}.",
             hint="Save it with `numpy.savez(FILE, INPUT_NAME=array)`; pickled objects are refused.",
             path=path,
         ) from error

@@ -51,7 +51,9 @@ def _read(path: Path) -> ir.Model:
         # The suffix decides nothing: a renamed .pb is as good as a .onnx.
         model = ir.load(path, format="protobuf")
     except DecodeError as exc:
-        raise ModelError(f"'{path}' is not an ONNX file.", hint=not_onnx, path=path) from exc
+        raise ModelError(
+            f"'{path}' is not an ONNX file, or was cut short.", hint=not_onnx, path=path
+        ) from exc
     except (ValueError, TypeError, KeyError, RuntimeError, onnx.checker.ValidationError) as exc:
         # Protobuf reads almost any bytes; what then fails is the graph they seem to hold.
         raise ModelError(

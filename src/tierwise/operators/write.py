@@ -35,6 +35,7 @@ def write_model(model: ir.Model, path: Path) -> tuple[Path, ...]:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         partial.write_bytes(content)
         partial.replace(path)

@@ -143,7 +143,9 @@ def _application(options: AgentOptions) -> AgentApplication:
         try:
             repository.load_file(name, path, options.providers)
         except Refusal as refusal:
-            raise UserError(refusal.message) from refusal
+            raise UserError(
+                f"Model {name}={path}: {refusal.message}", hint="Write --model NAME=FILE.onnx."
+            ) from refusal
         except OSError as error:
             raise UserError(
                 f"Model {name}={path} cannot be read: {error.strerror}.",

@@ -20,6 +20,20 @@ _PATTERNS = {
     "latency": "a percentile and its limit. Write p95=80ms",
     "url": "an address. Write http://HOST:PORT",
 }
+# pydantic's kinds of errors, for people who write YAML.
+_NUMBERS = {
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+}
+_BOUNDS = {
+    "greater_than": "more than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
 
 
 def read_study_file(path: Path) -> StudyFile:
@@ -37,11 +51,18 @@ def read_study_file(path: Path) -> StudyFile:
                 file=str(path),
             )
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+    except UnicodeDecodeError as error:
         raise StudyFileError(
-            f"Cannot read the study file {path}: {reason}.",
-            hint="Write one: `tierwise init MODEL.onnx -o study.yaml`.",
+            f"Cannot read the study file {path}: byte {error.start} is not UTF-8 text.",
+            hint="Save it as UTF-8; the model itself is named under `model:` in it.",
+            file=str(path),
+        ) from error
+    except OSError as error:
+        inside = next(iter(sorted(path.glob("*.y*ml"))), None)
+        hint = "Write one: `tierwise init MODEL.onnx -o study.yaml`."
+        raise StudyFileError(
+            f"Cannot read the study file {path}: {str(error.strerror).lower()}.",
+            hint=hint if inside is None else f"Give the file in it: {inside}.",
             file=str(path),
         ) from error
     return parse_study(text, str(path))
@@ -174,7 +195,12 @@ def _say(error: Mapping[str, Any], shown: str) -> str:
         said += _did_you_mean(str(value), words, listed=True)
     elif kind == "string_pattern_mismatch" and key in _PATTERNS:
         said = f"{shown}: {value!r} is not {_PATTERNS[key]}."
-    elif kind == "model_type":
+    elif kind in _NUMBERS:
+        said = f"{shown}: {value!r} is not {_NUMBERS[kind]}."
+    elif kind in _BOUNDS:
+        (bound,) = error["ctx"].values()
+        said = f"{shown} is {value!r}; it must be {_BOUNDS[kind]} {bound:g}."
+    elif kind in {"model_type", "dict_type"}:
         said = f"{shown}: {value!r} is not a section. Write its keys indented below it."
     else:
         said = f"{shown}: {message[:1].lower()}{message[1:]}, but it is {value!r}."

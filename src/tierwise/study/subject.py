@@ -10,6 +10,7 @@ from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.data.source import Dataset, open_dataset
 from tierwise.data.spec import DataSpec
 from tierwise.data.split import split_indices
+from tierwise.errors import ModelError
 from tierwise.graph.analysis import Graph
 from tierwise.graph.load import load_model
 from tierwise.progress import SILENT, Progress
@@ -58,6 +59,12 @@ def open_subject(study: StudyFile, base_dir: Path, progress: Progress = SILENT) 
         DataError: the data cannot be used, or does not fit the model.
     """
     path = base_dir / study.model
+    if not path.exists():
+        raise ModelError(
+            f"The study file names the model '{study.model}', but there is no file '{path}'.",
+            hint="Correct `model:`; it is relative to the study file's folder.",
+            path=path,
+        )
     load_model(path)  # the model's own faults come before those of its data
     with open_session(path) as session:
         inputs = session.inputs

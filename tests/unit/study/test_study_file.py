@@ -91,11 +91,15 @@ def test_operators_take_options():
         ("model: m\nlinks:\n  mobile-edge: {rtt: 5}", 3, "'5' is not a duration"),
         ("model: m\nlinks:\n  mobile-cluod: {}", 2, "'mobile-cluod' does not join two"),
         ("model: m\ntiers:\n  edge: {memory: big}", 3, "'big' is not a size"),
-        ("model: m\ntiers:\n  edge: {cpus: -1}", 3, "tiers.edge.cpus: input should be greater"),
+        (
+            "model: m\ntiers:\n  edge: {cpus: -1}",
+            3,
+            "tiers.edge.cpus is -1; it must be more than 0.",
+        ),
         ("model: m\ntiers:\n  e-d: {}", 2, "'e-d' cannot be a tier's name"),
         ("model: m\ntiers:\n  a: {url: 'ftp://x'}", 3, "'ftp://x' is not an address"),
         ("model: m\ntiers:\n  a: {url: 'http://x', cpus: 1}", 3, "is a real machine"),
-        ("model: m\ntiers: 3", 2, "tiers: input should be a valid dictionary, but it is 3."),
+        ("model: m\ntiers: 3", 2, "tiers: 3 is not a section."),
         ("model: m\noperators: [I, X]", 2, "operators[1]: 'X' is none of I, Q, E, P"),
         ("model: m\ntask: clasification", 2, "Did you mean `classification`?"),
         ("model: m\noperators: {early_exit: {from: a}}", 2, "`from` and `to` come together"),
@@ -141,7 +145,7 @@ def test_operators_take_options():
             3,
             "link edge-cloud asks for jitter or loss, which `backend: userspace` has not",
         ),
-        ("model: m\nmeasure: {samples: many}", 2, "measure.samples: input should be a valid int"),
+        ("model: m\nmeasure: {samples: many}", 2, "measure.samples: 'many' is not a whole number."),
         ("task: any", None, "`model` is missing."),
         ("model: m\nmodel: n", 2, "`model` is there twice (first in line 1)."),
         ("model: [", 1, "study.yaml:1: "),
@@ -188,7 +192,7 @@ def test_a_missing_token_names_the_variable():
 
 
 def test_a_missing_file_and_a_binary_file_are_clear_errors(tmp_path):
-    with pytest.raises(StudyFileError, match=r"No such file.*tierwise init"):
+    with pytest.raises(StudyFileError, match=r"no such file.*tierwise init"):
         read_study_file(tmp_path / "study.yaml")
     (tmp_path / "model.onnx").write_bytes(b"\x08\xff\xfe\x00")
     with pytest.raises(StudyFileError, match="not UTF-8"):
