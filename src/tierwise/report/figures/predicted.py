@@ -18,6 +18,8 @@ from tierwise.tiers.topology import NetworkCondition
 
 # Points of a line: straight in 1 / bandwidth, a curve on the logarithmic axis.
 _POINTS = 41
+# heuristic: a name is about this share of a chart's height, and so many points of a line wide.
+_LABEL_HEIGHT, _LABEL_POINTS = 0.08, 10
 
 
 def predicted(recommendation: Recommendation) -> tuple[Figure, ...]:
@@ -141,15 +143,31 @@ def _draw(rows: list[Row], crossovers: tuple[Crossover, ...], link: str) -> alt.
     rules = alt.Chart(alt.Data(values=changes)).mark_rule(
         color="--accent", strokeDash=[4, 4]
     ).encode(alt.X("mbit_per_s:Q", scale=scale))  # fmt: skip
-    named = lines.transform_filter(f"datum.mbit_per_s >= {_last(rows)!r}").mark_text(
-        align="right", dx=-4, dy=-8
-    ).encode(x, y, text="name:N")  # fmt: skip
-    return alt.layer(bands, rules, medians, points, named).properties(height=320)
+    labels = alt.Chart(alt.Data(values=_labels(rows)))
+    # Another line may run through a name: it stands on a rim of the page's colour.
+    rim = labels.mark_text(
+        align="right", dx=-4, dy=-9, color="--ground", stroke="--ground", strokeWidth=4
+    ).encode(x, y, text="name:N")
+    names = labels.mark_text(align="right", dx=-4, dy=-9).encode(x, y, text="name:N")
+    return alt.layer(bands, rules, medians, points, rim, names).properties(height=320)
 
 
-def _last(rows: list[Row]) -> float:
-    """The last bandwidth, a little less, so that its text form compares."""
-    return max(float(str(row["mbit_per_s"])) for row in rows) * 0.999
+def _labels(rows: list[Row]) -> list[Row]:
+    """For each line the row at which its name stands: the last, or farther left beside others."""
+    lines: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["state"] == "predicted":
+            lines.setdefault(str(row["strategy"]), []).append(row)
+    heights = [float(str(row["p50_ms"])) for row in rows]
+    near_ms = _LABEL_HEIGHT * (max(heights) - min(heights))
+    placed: list[Row] = []
+    before_ms, beside = float("-inf"), 0
+    for line in sorted(lines.values(), key=lambda line: float(str(line[-1]["p50_ms"]))):
+        end_ms = float(str(line[-1]["p50_ms"]))
+        beside = beside + 1 if end_ms - before_ms < near_ms else 0
+        before_ms = end_ms
+        placed.append(line[max(len(line) - 1 - beside * _LABEL_POINTS, 0)])
+    return placed
 
 
 def _ticks(rows: list[Row]) -> alt.Axis:
