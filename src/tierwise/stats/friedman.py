@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 from jaxtyping import Float
 
 from tierwise.errors import TooFewSamples
 from tierwise.stats.conover import PairP
 from tierwise.stats.omnibus import Omnibus
+from tierwise.stats.ranks import mean_ranks
 from tierwise.stats.tails import chi2_log_sf, log10_of, t_log_sf
 
 
@@ -45,7 +45,7 @@ def rank_within_blocks(blocks: Float[np.ndarray, "n k"]) -> BlockRanks:
     for what, got in (("groups", k), ("complete blocks", n)):
         if got < 2:
             raise TooFewSamples(f"A comparison within blocks ({what})", needed=2, got=got)
-    ranks = scipy.stats.rankdata(blocks, axis=1)
+    ranks = mean_ranks(blocks)
     sums = ranks.sum(axis=0)
     squares = float(np.sum(ranks**2))
     centre = n * k * (k + 1) ** 2 / 4.0  # Conover's C1

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 from jaxtyping import Float
 
 from tierwise.errors import TooFewSamples
 from tierwise.stats.omnibus import Omnibus
+from tierwise.stats.ranks import ranks_of
 from tierwise.stats.tails import chi2_log_sf, log10_of
 
 
@@ -46,7 +46,7 @@ def pool_ranks(groups: Sequence[Float[np.ndarray, " _"]]) -> PooledRanks:
     sizes = np.array([len(group) for group in groups])
     if sizes.min() < 1:
         raise TooFewSamples("Each group of a rank test", needed=1, got=int(sizes.min()))
-    ranks = scipy.stats.rankdata(np.concatenate(groups))
+    ranks = ranks_of(np.concatenate(groups))
     n = len(ranks)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     mean_ranks = np.add.reduceat(ranks, starts) / sizes

@@ -9,6 +9,7 @@ import scipy
 from jaxtyping import Float
 
 from tierwise.errors import TooFewSamples
+from tierwise.stats.ranks import ranks_of
 from tierwise.stats.tails import log10_of
 
 # heuristic: the exact distribution takes O(n^3) additions; up to here nobody waits for them.
@@ -69,7 +70,7 @@ def wilcoxon(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> PairedTe
     if n == 0:
         return PairedTest(len(a), zeros, ties=False, method="exact", positive_ranks=0.0, p=1.0,
                           log10_p=0.0)  # fmt: skip
-    ranks = scipy.stats.rankdata(np.abs(difference))
+    ranks = ranks_of(np.abs(difference))
     ties = len(np.unique(ranks)) < n
     w = float(ranks[difference > 0].sum())
     if ties and len(np.unique(ranks)) == 1:

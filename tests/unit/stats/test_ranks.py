@@ -5,7 +5,7 @@ from scipy.stats import rankdata
 from tierwise.stats.ranks import mean_ranks
 
 
-@pytest.mark.parametrize("decimals", [1, 15])
+@pytest.mark.parametrize("decimals", [-1, 0, 1, 15])
 def test_ranks_are_scipys_with_and_without_ties(decimals):
     series = np.random.default_rng(3).normal(size=(20, 50)).round(decimals)
     np.testing.assert_array_equal(mean_ranks(series), rankdata(series, axis=1))

@@ -5,7 +5,6 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from tierwise.errors import UserError
-from tierwise.operators.quantize import recipes_named
 from tierwise.operators.strategy import Operator
 from tierwise.study.sections.base import Duration, Section, or_number, or_one, text
 from tierwise.units import parse_duration_s
@@ -44,6 +43,11 @@ class QuantizeOptions(Section):
     @field_validator("recipe")
     @classmethod
     def _is_a_recipe(cls, recipe: str) -> str:
+        if recipe == "auto":
+            return recipe
+        # The quantizers take longer to import than a study file to read.
+        from tierwise.operators.quantize import recipes_named  # noqa: PLC0415
+
         try:
             recipes_named(recipe)
         except UserError as error:
