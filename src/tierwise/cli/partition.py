@@ -52,10 +52,17 @@ def command(
         json: Print the manifest's path and what was tried as JSON on standard output.
     """
     cutting, study, wire = cutting or Cutting(), study or ForStudy(), wire or Wire()
-    if study.best is not None:
+    if study.best is None:
+        _as_told(model, cutting, wire, images, out, json=json)
+    else:
         study.check(cutting, wire)
         _best(model, study.best, study, out, tiers=cutting.tiers, json=json)
-        return
+
+
+def _as_told(
+    model: Path, cutting: Cutting, wire: Wire, images: ImageOptions, out: Path, *, json: bool
+) -> None:
+    """Segments between the cuts that were named."""
     wire.check()
     data = _data(model, wire.calibration, images)
     graph = prepare(model, None if data is None else data.feeds(0), progress=terminal)

@@ -161,15 +161,46 @@ class Work:
         return found
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Reached:
+    """Where the agent is reached, and by whom.
+
+    Attributes:
+        listen: HOST:PORT; port 0 picks a free one. Anything but loopback needs a token.
+        grpc: HOST:PORT for gRPC, besides HTTP; needs the extra `grpc`.
+        token_file: File with the token that every request must carry.
+    """
+
+    listen: str = "127.0.0.1:8080"
+    grpc: str | None = None
+    token_file: Path | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Served:
+    """What the agent serves before anything is sent to it.
+
+    Attributes:
+        model: NAME=FILE.onnx of a whole model; may be given several times.
+        stage: File of a stage, as `tierwise deploy` writes it; may be given several times.
+    """
+
+    model: Annotated[list[str], Parameter(negative=())] | None = None
+    stage: Annotated[list[Path], Parameter(negative=())] | None = None
+
+    def models(self) -> dict[str, Path]:
+        """Files by name; raises :class:`UserError`."""
+        return dict(map(_parse_model, self.model or ()))
+
+
 def command(
     *,
     tier: str = "tier",
-    listen: str = "127.0.0.1:8080",
-    grpc: str | None = None,
-    model: Annotated[list[str], Parameter(negative=())] | None = None,
-    stage: Annotated[list[Path], Parameter(negative=())] | None = None,
+    reached: Reached | None = None,
+    served: Served | None = None,
     cache: Cache | None = None,
-    token_file: Path | None = None,
     work: Work | None = None,
     certificates: Certificates | None = None,
     accepted: Accepted | None = None,
@@ -184,12 +215,9 @@ def command(
 
     Args:
         tier: Name of the tier, as the study file has it.
-        listen: HOST:PORT; port 0 picks a free one. Anything but loopback needs a token.
-        grpc: HOST:PORT for gRPC, besides HTTP; needs the extra `grpc`.
-        model: NAME=FILE.onnx of a whole model; may be given several times.
-        stage: File of a stage, as `tierwise deploy` writes it; may be given several times.
+        reached: Where the agent is reached, and by whom.
+        served: What the agent serves before anything is sent to it.
         cache: Where received models are kept.
-        token_file: File with the token that every request must carry.
         work: How models run.
         certificates: TLS of both sides.
         accepted: What the agent takes.
@@ -197,33 +225,51 @@ def command(
     """
     if log_format == "json":
         log_as_json(terminal.level)
-    work, cache = work or Work(), cache or Cache()
-    certificates, accepted = certificates or Certificates(), accepted or Accepted()
-    host, port = parse_listen(listen)
-    limits = accepted.limits()
-    logging.getLogger("tierwise").debug("limits: %s", limits)
-    serve(
-        AgentOptions(
-            tier=tier,
-            host=host,
-            port=port,
-            threads=work.threads,
-            cache=cache.cache,
-            cache_bytes=cache.limit_bytes,
-            models=dict(_parse_model(text) for text in model or []),
-            stages=stage or (),
-            concurrency=work.concurrency,
-            workers=work.workers,
-            token=None if token_file is None else read_token(token_file),
-            tls=None if certificates.own is None else server_tls(*certificates.own),
-            next_tls=certificates.for_next_tiers(),
-            grpc=None if grpc is None else parse_listen(grpc, flag="--grpc"),
-            grpc_tls=certificates.own,
-            providers=tuple(work.provider or DEFAULT.providers),
-            memory_bytes=work.memory_bytes,
-            allow_custom_operators=accepted.allow_custom_operators,
-            limits=limits,
-        )
+    options = _options(
+        tier,
+        reached or Reached(),
+        served or Served(),
+        cache=cache or Cache(),
+        work=work or Work(),
+        certificates=certificates or Certificates(),
+        accepted=accepted or Accepted(),
+    )
+    logging.getLogger("tierwise").debug("limits: %s", options.limits)
+    serve(options)
+
+
+def _options(
+    tier: str,
+    reached: Reached,
+    served: Served,
+    *,
+    cache: Cache,
+    work: Work,
+    certificates: Certificates,
+    accepted: Accepted,
+) -> AgentOptions:
+    """All of them, as the agent takes them."""
+    host, port = parse_listen(reached.listen)
+    return AgentOptions(
+        tier=tier,
+        host=host,
+        port=port,
+        threads=work.threads,
+        cache=cache.cache,
+        cache_bytes=cache.limit_bytes,
+        models=served.models(),
+        stages=served.stage or (),
+        concurrency=work.concurrency,
+        workers=work.workers,
+        token=None if reached.token_file is None else read_token(reached.token_file),
+        tls=None if certificates.own is None else server_tls(*certificates.own),
+        next_tls=certificates.for_next_tiers(),
+        grpc=None if reached.grpc is None else parse_listen(reached.grpc, flag="--grpc"),
+        grpc_tls=certificates.own,
+        providers=tuple(work.provider or DEFAULT.providers),
+        memory_bytes=work.memory_bytes,
+        allow_custom_operators=accepted.allow_custom_operators,
+        limits=accepted.limits(),
     )
 
 
