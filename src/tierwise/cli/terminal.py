@@ -26,10 +26,10 @@ from tierwise.progress import Task
 
 
 class _StepsColumn(MofNCompleteColumn):
-    """``"3/12"``; nothing where the number of steps is not known, instead of ``"0/?"``."""
+    """``"3/12"``; nothing where the steps are not known, instead of ``"0/?"``, or none."""
 
     def render(self, task: RichTask) -> Text:
-        return super().render(task) if task.total is not None else Text("")
+        return super().render(task) if task.total else Text("")
 
 
 class _RichTask:

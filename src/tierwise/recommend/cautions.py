@@ -52,7 +52,7 @@ def cautions(
     about = [w for w in recommendation.warnings if w.subject in subjects]
     if about:
         shown = "; ".join(_briefly(warning) for warning in about[:2])
-        more = f"; and {len(about) - 2} more" if len(about) > 2 else ""
+        more = f"; and {len(about) - 2} more in the report" if len(about) > 2 else ""
         yield f"Beware: {shown}{more}."
 
 

@@ -238,8 +238,8 @@ def _what_was_measured(results: StudyResults, verdict: ConditionVerdict) -> str:
     if not predicted or not results.rounds.get(verdict.condition):
         return ""
     return (
-        f"{measured} strategies were measured here; the other {len(predicted)} are predicted (~)"
-        " and are not recommended."
+        f"{measured} of {measured + len(predicted)} strategies were measured here; what is"
+        " predicted (~) is not recommended."
     )
 
 

@@ -199,4 +199,6 @@ def in_words(outline: Outline) -> str:
             f"; those that could be the best are measured, {outline.samples} samples or more each, "
             "the others predicted"
         )
-    return f"{grid}{how}; about {format_duration(outline.estimate_s)}."
+    step_s = 10 if outline.estimate_s > 60 else 1
+    about_s = max(round(outline.estimate_s / step_s) * step_s, 1)
+    return f"{grid}{how}; about {format_duration(about_s)}."

@@ -121,7 +121,7 @@ def one_input(study):
     ("spoil", "message"),
     [
         (not_onnx, "is not a"),
-        (missing_model, "There is no file"),
+        (missing_model, "names the model 'model.onnx', but there is no file"),
         (with_custom_operator, "com.example"),
         (empty_images, "images"),
         (wrong_labels, "zebra.png"),
