@@ -12,6 +12,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from tierwise.serving.artifacts import Incoming
 from tierwise.serving.decoding import decode_ahead, decode_request
@@ -39,6 +40,13 @@ _RETRY_AFTER = {"Retry-After": "1"}
 _OPEN_PATHS = frozenset({("v2", "health", "live"), ("v2", "health", "ready")})
 
 _NOTHING = memoryview(b"")
+
+
+class _Ahead(NamedTuple):
+    """A request whose data is on its way into the views that it has; ``text``: its JSON part."""
+
+    text: bytes
+    decoded: InferRequest
 
 
 class AgentApplication:
@@ -183,25 +191,31 @@ class AgentApplication:
         path = split_path(request.path)
         if not is_infer(request.method, path):
             self._find(request.method, path)
-        model = self._model(path)
+        self._model(path)
         job = self.service.job(request.received_at, request.wire_bytes)
         job.client = client
         ahead = [self._decode_ahead(request)]
 
         def answer() -> HttpResponse:
             job.arrived(request.received_at, request.wire_bytes)
-            decode, decoded = self._decoder(request), ahead.pop()
-            return self._infer(model, decode if decoded is None else lambda: decoded, job)
+            decode = self._decoder(request, ahead.pop())
+            try:
+                # Not kept from before: it may have been unloaded while the request was awaited.
+                model = self._model(path)
+            except Refusal as refusal:
+                return self.refused(refusal)
+            return self._infer(model, decode, job)
 
         return answer
 
-    def _decode_ahead(self, request: HttpRequest) -> InferRequest | None:
+    def _decode_ahead(self, request: HttpRequest) -> _Ahead | None:
         """What can be decoded while the rest of the body is on its way."""
         try:
             json_bytes = _header_length(request, request.body)
         except Refusal:
             return None  # said when all of it has come
-        return decode_ahead(request.body, request.present, json_bytes, self._limits)
+        decoded = decode_ahead(request.body, request.present, json_bytes, self._limits)
+        return None if decoded is None else _Ahead(bytes(request.body[:json_bytes]), decoded)
 
     def _submit_infer(self, model: ServedModel, request: HttpRequest, respond: Respond) -> None:
         job = self.service.job(request.received_at, request.wire_bytes)
@@ -209,9 +223,13 @@ class AgentApplication:
         request.on_cancel = job.cancel
         self._workers.submit(lambda: respond(self._infer(model, decode, job)))
 
-    def _decoder(self, request: HttpRequest) -> Callable[[], InferRequest]:
+    def _decoder(
+        self, request: HttpRequest, ahead: _Ahead | None = None
+    ) -> Callable[[], InferRequest]:
         # The body belongs to the decoder alone, so that it is gone as soon as it is decoded.
         body, request.body = request.body, _NOTHING
+        if ahead is not None and body[: len(ahead.text)] == ahead.text:
+            return lambda: ahead.decoded
         return lambda: decode_request(body, _header_length(request, body), self._limits)
 
     def _infer(

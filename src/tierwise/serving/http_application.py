@@ -42,9 +42,10 @@ class Application(Protocol):
         """Answer a complete request by calling ``respond``, once, from any thread."""
 
     def expect(self, request: HttpRequest, client: socket.socket) -> Callable[[], HttpResponse]:
-        """Look at an inference request while its body is read, in a thread of its own.
+        """Look at an inference request before its body is read, in a thread of its own.
 
-        ``request.body`` has its full length, and its first ``request.present`` bytes.
+        ``request.body`` has its full length, and its first ``request.present`` bytes as they have
+        come, or as they are thought to come.
 
         Returns:
             What answers it, in the same thread, once ``request`` has its body; doesn't raise.

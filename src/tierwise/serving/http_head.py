@@ -31,7 +31,7 @@ class HttpRequest:
         path: Decoded, without the query.
         headers: Names in lower case.
         body: All of it, or empty where a sink took it.
-        present: In :meth:`Application.expect`: how many bytes of ``body`` have come.
+        present: In :meth:`Application.expect`: how many bytes of ``body`` are there to look at.
         received_at: ``time.perf_counter()`` when the last byte had arrived.
         wire_bytes: Size of headers and body.
         secure: Whether it came over TLS.
