@@ -33,6 +33,12 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+# Shapes of a session's inputs that need no second look.
+_REMEMBERED = 256
+# How long a thread of a session's pool looks out for more work before it sleeps: longer than the
+# gaps between a model's operators, and too short to take a core from whoever computes next.
+# ONNX Runtime's own default goes on for milliseconds (docs/design.md, Decisions). heuristic.
+_SPIN_US = 200
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -103,6 +109,8 @@ class Session:
         self.outputs = tuple(_port(argument) for argument in session.get_outputs())
         self._names = [port.name for port in self.outputs]
         self._expected = {port.name: (port, _dtype(port)) for port in self.inputs}
+        # Name, type and shape of inputs that were found to fit.
+        self._fitting: set[tuple[str, np.dtype[np.generic], tuple[int, ...]]] = set()
 
     def run(
         self, feeds: Mapping[str, np.ndarray], stop: Stop | None = None
@@ -149,6 +157,9 @@ class Session:
                 tensor=wrong[0],
             )
         for name, array in feeds.items():
+            kind = (name, array.dtype, array.shape)
+            if kind in self._fitting:
+                continue
             port, dtype = expected[name]
             fits = len(array.shape) == len(port.shape) and all(
                 wanted is None or wanted == size
@@ -162,6 +173,8 @@ class Session:
                     hint="Change the pre-processing (`preprocess:` in the study file).",
                     tensor=name,
                 )
+            if len(self._fitting) < _REMEMBERED:
+                self._fitting.add(kind)
 
 
 def require_providers(providers: Iterable[str]) -> None:
@@ -211,6 +224,7 @@ def _options(options: SessionOptions) -> ort.SessionOptions:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
+    settings.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
     settings.graph_optimization_level = _LEVELS[options.optimisation]
     settings.log_severity_level = 4  # its errors come as exceptions; the log repeats them
     if options.profile_prefix is not None:

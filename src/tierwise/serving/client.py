@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +24,7 @@ from tierwise.serving.http_client import RawReply
 from tierwise.serving.http_head import json_length
 from tierwise.serving.messages import WireTensor
 from tierwise.serving.repository import IMAGE
+from tierwise.serving.routes import infer_path
 from tierwise.serving.stage import StageSpec
 from tierwise.serving.strict_json import parse_json
 from tierwise.serving.timing import TIMING, Hop
@@ -66,12 +66,6 @@ class _Patience:
 
     def __post_init__(self) -> None:
         self.deadline = None if self.seconds is None else time.perf_counter() + self.seconds
-
-
-@lru_cache(256)
-def infer_path(model: str) -> str:
-    """Where ``model`` takes requests."""
-    return f"/v2/models/{quote(model)}/infer"
 
 
 class AgentClient:

@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from tierwise.serving.timing import Hop
 
 # How often a request that waits for its turn looks whether its client has left.
 _LOOK_UP_S = 0.05
+# Shapes and types of a model's inputs that need no second look.
+_REMEMBERED = 256
 
 
 class Slots:
@@ -88,8 +90,7 @@ def infer(
         if image is not None:
             tensors = {model.segment_inputs[0].name: _preprocess(model, image)}
             start = hop.lap("preprocess_s", start)
-        feeds = {meta.name: _check(tensors, meta) for meta in model.segment_inputs}
-        outputs = _run(model, feeds, job)
+        outputs = _run(model, _feeds(model, tensors), job)
         start = time.perf_counter()
         if model.next is None:
             outputs = {**carried, **outputs}
@@ -109,7 +110,6 @@ def _sort_inputs(
     image: bytes | None = None
     tensors: dict[str, np.ndarray] = {}
     carried: dict[str, np.ndarray] = {}
-    known = {meta.name for meta in model.segment_inputs}
     for tensor in request.inputs:
         if model.preprocess is not None and tensor.name == IMAGE and tensor.array.dtype == object:
             if tensor.array.size != 1:
@@ -117,7 +117,7 @@ def _sort_inputs(
                     f"Input 'image' has shape {list(tensor.array.shape)}; send one image, [1]."
                 )
             image = bytes(tensor.array.reshape(-1)[0])
-        elif tensor.name in known:
+        elif tensor.name in model.segment_names:
             tensors[tensor.name] = decode_boundary(tensor)
         elif tensor.name in model.spec.carried:
             carried[tensor.name] = decode_boundary(tensor)
@@ -137,11 +137,25 @@ def _preprocess(model: ServedModel, image: bytes) -> np.ndarray:
         raise BadRequest(str(error)) from error
 
 
-def _check(tensors: Mapping[str, np.ndarray], meta: TensorMetadata) -> np.ndarray:
-    """The feed for one input; raises where type or shape isn't what the segment takes."""
-    array = tensors.get(meta.name)
-    if array is None:
-        raise BadRequest(f"Input {meta.name!r} is missing ({meta.datatype} {list(meta.shape)}).")
+def _feeds(model: ServedModel, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """``tensors``, if they are what the segment takes, all of it and nothing else."""
+    for meta in model.segment_inputs:
+        array = tensors.get(meta.name)
+        if array is None:
+            raise BadRequest(
+                f"Input {meta.name!r} is missing ({meta.datatype} {list(meta.shape)})."
+            )
+        # What fitted once does so again.
+        kind = (meta.name, array.dtype, array.shape)
+        if kind not in model.fitting:
+            _check(array, meta)
+            if len(model.fitting) < _REMEMBERED:
+                model.fitting.add(kind)
+    return tensors
+
+
+def _check(array: np.ndarray, meta: TensorMetadata) -> None:
+    """Raise where type or shape isn't what the segment takes."""
     got = datatype_of(array.dtype)
     if got != meta.datatype:
         raise BadRequest(f"Input {meta.name!r} is {got}; the model takes {meta.datatype}.")
@@ -153,7 +167,6 @@ def _check(tensors: Mapping[str, np.ndarray], meta: TensorMetadata) -> np.ndarra
             f"Input {meta.name!r} has shape {list(array.shape)}; the model takes "
             f"{list(meta.shape)} (-1: any size)."
         )
-    return array
 
 
 def _run(model: ServedModel, feeds: dict[str, np.ndarray], job: Job) -> dict[str, np.ndarray]:

@@ -4,9 +4,7 @@ import json
 import ssl
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
-from urllib.parse import quote
 
 from tierwise.serving.connection_pool import ConnectionPool
 from tierwise.serving.decoding import decode_response
@@ -22,12 +20,15 @@ from tierwise.serving.http_client import RawReply
 from tierwise.serving.http_head import json_length
 from tierwise.serving.job import Job
 from tierwise.serving.messages import InferRequest, InferResponse, WireTensor
+from tierwise.serving.routes import infer_path
 from tierwise.serving.stage import NextHop
 from tierwise.serving.strict_json import Buffer, parse_json
 from tierwise.serving.timing import TIMING, Hop
 
 # The protocol's name of the extension, as server metadata lists it.
 BINARY_EXTENSION = "binary_tensor_data"
+# Numbers, names, and null where something isn't known.
+_OF_ACCOUNTS = {float, int, str, type(None)}
 
 
 class NextServer:
@@ -37,6 +38,7 @@ class NextServer:
         """Connect when the first request comes; raises :class:`TierwiseError` on a bad URL."""
         self._hop = hop
         self._pool = ConnectionPool(hop.url, token=hop.token, tls=tls)
+        self._path = infer_path(hop.model)
         # A Tierwise agent takes binary tensors; any other server is asked, once.
         self._binary = True if hop.tierwise and hop.binary is None else hop.binary
 
@@ -57,8 +59,7 @@ class NextServer:
             parameters["timeout"] = max(1, round((job.deadline - start) * 1e6))
         body, headers = self._encode(wire, parameters, request.request_id)
         start = job.hop.lap("encode_s", start)
-        path = f"/v2/models/{quote(self._hop.model)}/infer"
-        reply = self._request(job, "POST", path, body, headers)
+        reply = self._request(job, "POST", self._path, body, headers)
         start = job.hop.lap("next_s", start)
         job.hop.sent_bytes = reply.sent_bytes
         if reply.status != 200:
@@ -70,13 +71,13 @@ class NextServer:
         job.hop.lap("decode_s", start)
         return response
 
-    def hops(self, response: InferResponse) -> list[Hop]:
+    def hops(self, response: InferResponse) -> list[dict[str, Any]]:
         """The accounts of the tiers from here on; a server without one is stated as such."""
         told = response.parameters.get(TIMING)
-        if isinstance(told, list):
-            with suppress(ValueError, AttributeError):
-                return [Hop.from_json(entry) for entry in told]
-        return [Hop(self.name, server_s=None)]
+        # Passed on as they came: whoever asked for them reads every number.
+        if isinstance(told, list) and told and all(map(_is_account, told)):
+            return told
+        return [Hop(self.name, server_s=None).to_json()]
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -128,6 +129,10 @@ class NextServer:
             raise NextHopFailed(f"{self.name} at {where} failed: {error}.") from error
         finally:
             job.attach(None)
+
+
+def _is_account(entry: object) -> bool:
+    return isinstance(entry, dict) and set(map(type, entry.values())) <= _OF_ACCOUNTS
 
 
 def _refusal_of(reply: RawReply, who: str) -> Refusal:

@@ -53,6 +53,8 @@ class ServedModel:
         options: How its session is opened.
         warm: The warm session; ``None`` with ``session: per-request``.
         segment_inputs: What the segment itself takes.
+        segment_names: Their names.
+        fitting: Name, type and shape of inputs that were found to fit.
         inputs: What a request carries: the encoded image where this stage pre-processes.
         outputs: What the segment gives.
         encodings: How boundary tensors leave, by name.
@@ -70,6 +72,13 @@ class ServedModel:
     encodings: Mapping[str, Encoding]
     next: NextServer | None
     statistics: ModelStatistics = field(default_factory=ModelStatistics)
+    segment_names: frozenset[str] = field(init=False)
+    fitting: set[tuple[str, np.dtype[Any], tuple[int, ...]]] = field(
+        init=False, default_factory=set
+    )
+
+    def __post_init__(self) -> None:
+        self.segment_names = frozenset(meta.name for meta in self.segment_inputs)
 
     @property
     def inputs(self) -> tuple[TensorMetadata, ...]:

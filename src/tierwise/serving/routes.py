@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import quote
 
 from tierwise.serving.faults import MethodNotAllowed
 from tierwise.serving.http_head import HttpRequest, HttpResponse
@@ -50,3 +51,9 @@ def is_infer(method: str, path: Path) -> bool:
 def split_path(path: str) -> Path:
     """``"/v2/models/m"`` as ``("v2", "models", "m")``."""
     return tuple(path.strip("/").split("/"))
+
+
+@lru_cache(256)
+def infer_path(model: str) -> str:
+    """Where ``model`` takes requests."""
+    return f"/v2/models/{quote(model)}/infer"

@@ -84,7 +84,7 @@ class TierService:
         parameters = {k: v for k, v in response.parameters.items() if k != TIMING}
         if request.parameters.get(TIMING) is True:
             following = [] if model.next is None else model.next.hops(response)
-            parameters[TIMING] = [hop.to_json() for hop in (job.hop, *following)]
+            parameters[TIMING] = [job.hop.to_json(), *following]
         if self._log_all:
             _log_answer(model, job)
         return request, InferResponse(
