@@ -38,7 +38,7 @@ _REMEMBERED = 256
 # How long a thread of a session's pool looks out for more work before it sleeps: longer than the
 # gaps between a model's operators, and too short to take a core from whoever computes next.
 # ONNX Runtime's own default goes on for milliseconds (docs/design.md, Decisions). heuristic.
-_SPIN_US = 200
+_SPIN_US = 500
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",

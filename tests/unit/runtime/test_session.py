@@ -7,7 +7,7 @@ import pytest
 
 from tierwise.errors import DataError, EnvironmentFault, ModelError
 from tierwise.runtime.prepare import prepare
-from tierwise.runtime.session import SessionOptions, open_session
+from tierwise.runtime.session import SessionOptions, _options, open_session
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -72,3 +72,22 @@ def test_free_sizes_come_from_a_real_input_where_there_is_one() -> None:
     assert (graph.outputs[0].shape, graph.notes) == ((7, 2), ())
     assert graph.model.graph.inputs[0].shape is not None
     assert not graph.model.graph.inputs[0].shape.is_static()
+
+
+def test_threads_of_a_session_sleep_soon_after_a_run() -> None:
+    # Two threads that look out for work as long as ONNX Runtime lets them (30 ms of CPU and more
+    # after each run here) would take the core from the tier that computes next.
+    spin = _options(SessionOptions(threads=2)).get_session_config_entry(
+        "session.intra_op.spin_duration_us"
+    )
+    assert 0 < int(spin) <= 1000
+
+
+def test_an_input_that_fitted_once_is_still_told_from_one_that_does_not() -> None:
+    with open_session(model()) as session:
+        for _ in range(2):
+            session.run({"x": np.ones((3, 2), np.float32), "k": np.array([4])})
+            with pytest.raises(DataError, match="is float64"):
+                session.run({"x": np.ones((3, 2)), "k": np.array([4])})
+            with pytest.raises(DataError, match="shape 3x5"):
+                session.run({"x": np.ones((3, 5), np.float32), "k": np.array([4])})

@@ -1,0 +1,1 @@
+"""What Tierwise is compared with, and on which models."""
