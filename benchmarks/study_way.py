@@ -2,9 +2,9 @@
 
 The way of the study (`beside/flask_server.py`) against Tierwise's agents, in blocks of requests
 that alternate, the first request of each block not counted: no way pays for what the other left in
-the caches. Both ways pre-process with the same code and use as many threads as there are cores (ONNX
-Runtime's default, `--threads`); their outputs must agree. Each way has its own emulated tiers with
-as many cores as threads, and where a partition crosses a link, the same shape of it
+the caches. Both ways pre-process with the same code and use as many threads as there are cores
+(ONNX Runtime's default, `--threads`); their outputs must agree. Each way has its own emulated tiers
+with as many cores as threads, and where a partition crosses a link, the same shape of it
 (`tierwise.tiers.emulated`). The models are those of `beside/cases.py`.
 
 Printed beside each ratio: the one of a server that adds nothing at all to the model, its

@@ -235,12 +235,12 @@ class AgentClient:
         if reply.status != 200:
             self._check(reply, f"run {model}")
         try:
-            response, account = decode_outputs(reply.body, json_length(reply.headers))
+            response, told = decode_outputs(reply.body, json_length(reply.headers))
             outputs = {tensor.name: tensor.array for tensor in response.outputs}
             done = time.perf_counter()
             # Not part of what the user waited for: the accounts are the measurement's.
-            told = account().get(TIMING, ()) if timing else ()
-            hops = tuple(Hop.from_json(entry) for entry in told)
+            accounts = told.read().get(TIMING, ()) if timing else ()
+            hops = tuple(Hop.from_json(entry) for entry in accounts)
         except (Refusal, ValueError, AttributeError, TypeError) as error:
             raise TierFault(
                 f"The answer of {self.url} to {model} cannot be understood: {error}",

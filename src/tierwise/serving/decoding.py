@@ -8,9 +8,11 @@ Sources: https://github.com/kserve/open-inference-protocol (REST) and Triton Inf
 "Binary Tensor Data Extension".
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+import orjson
 
 from tierwise.serving.datatypes import BYTES, NUMPY_OF
 from tierwise.serving.faults import BadRequest, Refusal, TooLarge
@@ -24,7 +26,8 @@ from tierwise.serving.timing import TIMING
 _REMEMBERED, _REMEMBERED_BYTES = 128, 2048
 # Where the part of an answer begins that is never the same.
 _PARAMETERS = b',"parameters":'
-_TIMED = _PARAMETERS + b'{"%b":' % TIMING.encode()
+_TIMED_ALONE = b'{"%b":[' % TIMING.encode()
+_TIMED = _PARAMETERS + _TIMED_ALONE[:-1]
 
 
 class _Announced(NamedTuple):
@@ -56,6 +59,31 @@ class _ResponseHeader(NamedTuple):
     model_name: str
     model_version: str
     request_id: str
+
+
+class Told(NamedTuple):
+    """A response's parameters.
+
+    Attributes:
+        text: They as JSON, where they begin with the timing.
+        limits: What is accepted of them.
+        known: They, where they have been read.
+    """
+
+    text: bytes
+    limits: Limits
+    known: Mapping[str, Any] | None
+
+    def read(self) -> Mapping[str, Any]:
+        """They; raises :class:`BadRequest`, :class:`TooLarge`."""
+        return parse_json(self.text, self.limits) if self.known is None else self.known
+
+    def timing_text(self, found: list[Any]) -> bytes:
+        """The entries of the timing as they came; ``found``: what was read of them."""
+        begin, end = _TIMED_ALONE, b"]}"
+        if self.text.startswith(begin) and self.text.endswith(end) and self.known is None:
+            return self.text[len(begin) : -len(end)]
+        return orjson.dumps(found)[1:-1]
 
 
 def decode_request(
@@ -141,19 +169,19 @@ def decode_response(
     body: Buffer, json_bytes: int | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> InferResponse:
     """Decode the body of an inference response; raises as :func:`decode_request`."""
-    response, parameters = decode_outputs(body, json_bytes, limits)
-    return response._replace(parameters=parameters())
+    response, told = decode_outputs(body, json_bytes, limits)
+    return response._replace(parameters=told.read())
 
 
 def decode_outputs(
     body: Buffer, json_bytes: int | None = None, limits: Limits = DEFAULT_LIMITS
-) -> tuple[InferResponse, Callable[[], Mapping[str, Any]]]:
+) -> tuple[InferResponse, Told]:
     """Decode a response, but read its parameters, where it tells its timing, only when asked.
 
     What a server says of its tensors is the same every time; what it took isn't.
 
     Raises:
-        BadRequest, TooLarge: as :func:`decode_request`; so may what reads the parameters.
+        BadRequest, TooLarge: as :func:`decode_request`; so may :meth:`Told.read`.
     """
     text, binary = _split(body, json_bytes, limits)
     raw = bytes(text)
@@ -166,10 +194,10 @@ def decode_outputs(
             pass  # the marker stood somewhere else
         else:
             response = InferResponse(_tensors(header.outputs, binary), *header[1:])
-            return response, lambda: parse_json(raw[at + len(_PARAMETERS) : -1], limits)
+            return response, Told(raw[at + len(_PARAMETERS) : -1], limits, None)
     header = _read_response(raw, limits)
     response = InferResponse(_tensors(header.outputs, binary), *header[1:])
-    return response, lambda: header.parameters
+    return response, Told(b"", limits, header.parameters)
 
 
 def _read_response(text: bytes, limits: Limits) -> _ResponseHeader:

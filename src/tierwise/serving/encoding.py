@@ -86,14 +86,19 @@ def encode_response(
             "An output holds NaN or infinity, which JSON cannot carry. "
             'Ask for it in binary: "parameters": {"binary_data_output": true}.'
         ) from error
-    text = b'{"model_name":%b,"model_version":%b,"outputs":%b%b%b}' % (
-        orjson.dumps(response.model_name),
-        orjson.dumps(response.model_version),
+    text = b"%b%b%b%b}" % (
+        _begin_response(response.model_name, response.model_version),
         entries,
         b',"id":' + orjson.dumps(response.request_id) if response.request_id else b"",
         b',"parameters":' + orjson.dumps(dict(response.parameters)) if response.parameters else b"",
     )
     return [text, *blobs], len(text) if blobs else None
+
+
+@lru_cache(_REMEMBERED)
+def _begin_response(model_name: str, model_version: str) -> bytes:
+    names = orjson.dumps(model_name), orjson.dumps(model_version)
+    return b'{"model_name":%b,"model_version":%b,"outputs":' % names
 
 
 def body_bytes(buffers: Sequence[Buffer]) -> int:

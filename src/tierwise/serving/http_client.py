@@ -250,7 +250,8 @@ class HttpConnection:
             if count == 0:
                 raise ConnectionLost(nothing_came=have == 0)
             have += count
-            self._arm()
+            if self._deadline is not None:
+                self._arm()
         return end + 4, have
 
     def _receive_sized(self, length: int, rest: memoryview) -> memoryview:
@@ -263,7 +264,8 @@ class HttpConnection:
             if count == 0:
                 raise ConnectionLost(nothing_came=False)
             have += count
-            self._arm()
+            if have < length:
+                self._arm()
         return body
 
     def _receive_parsed(self, head: _ReplyHead, rest: memoryview) -> memoryview:

@@ -26,6 +26,7 @@ class Job:
         cancelled: Whether the client has left.
         client: The client's connection where nobody else watches it: asked whether it has left.
         hop: This tier's account.
+        following: The accounts of the tiers after this one, as JSON, without the list's brackets.
         request_id: The client's own id, once it is read.
         stop: Ends its inference.
     """
@@ -37,6 +38,7 @@ class Job:
     deadline: float | None = None
     client: socket.socket | None = None
     hop: Hop = field(init=False)
+    following: bytes = b""
     request_id: str = ""
     stop: Stop = field(default_factory=Stop)
     _connection: HttpConnection | None = None

@@ -3,11 +3,11 @@
 import json
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tierwise.serving.connection_pool import ConnectionPool
-from tierwise.serving.decoding import decode_response
+from tierwise.serving.decoding import Told, decode_outputs
 from tierwise.serving.encoding import encode_json_request, encode_request
 from tierwise.serving.faults import (
     BadRequest,
@@ -65,19 +65,21 @@ class NextServer:
         if reply.status != 200:
             raise _refusal_of(reply, self.name)
         try:
-            response = decode_response(reply.body, json_length(reply.headers))
+            response, told = decode_outputs(reply.body, json_length(reply.headers))
+            read = told.read()
         except Refusal as error:
             raise NextHopFailed(f"{self.name} sent no inference response: {error}") from error
+        job.following = self._accounts(told, read)
         job.hop.lap("decode_s", start)
-        return response
+        return InferResponse(response.outputs, read, *response[2:])
 
-    def hops(self, response: InferResponse) -> list[dict[str, Any]]:
+    def _accounts(self, told: Told, read: Mapping[str, Any]) -> bytes:
         """The accounts of the tiers from here on; a server without one is stated as such."""
-        told = response.parameters.get(TIMING)
+        found = read.get(TIMING)
         # Passed on as they came: whoever asked for them reads every number.
-        if isinstance(told, list) and told and all(map(_is_account, told)):
-            return told
-        return [Hop(self.name, server_s=None).to_json()]
+        if isinstance(found, list) and found and all(map(_is_account, found)):
+            return told.timing_text(found)
+        return Hop(self.name, server_s=None).to_text()
 
     def close(self) -> None:
         """Close the kept connections."""

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
+import orjson
+
 from tierwise.runtime.instructions import cpu_instructions
 from tierwise.serving.faults import (
     BadRequest,
@@ -83,8 +85,8 @@ class TierService:
         model.statistics.add(job.hop)
         parameters = {k: v for k, v in response.parameters.items() if k != TIMING}
         if request.parameters.get(TIMING) is True:
-            following = [] if model.next is None else model.next.hops(response)
-            parameters[TIMING] = [job.hop.to_json(), *following]
+            accounts = b",".join(filter(None, (job.hop.to_text(), job.following)))
+            parameters[TIMING] = orjson.Fragment(b"[%b]" % accounts)
         if self._log_all:
             _log_answer(model, job)
         return request, InferResponse(

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
+import orjson
+
 TIMING = "tierwise_timing"
 
 
@@ -49,8 +51,19 @@ class Hop:
         return now
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a response's parameters."""
+        """Every number by its name."""
         return dict(vars(self))
+
+    def to_text(self) -> bytes:
+        """As it stands in a response's parameters: a JSON object, durations to 0.1 microseconds.
+
+        Numbers of a fixed width: so answers of a kind have the same length, hence the same HTTP
+        head, which whoever reads it remembers.
+        """
+        tier, *numbers = vars(self).values()
+        if self.server_s is None:
+            return orjson.dumps(self)
+        return _TEXT % (orjson.dumps(tier), *numbers)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Hop":
@@ -70,6 +83,10 @@ class Hop:
 
 
 _NUMBERS = frozenset(field.name for field in fields(Hop)) - {"tier"}
+_FORMATS = {"tier": "%b"} | {name: "%d" for name in _NUMBERS if name.endswith("_bytes")}
+_TEXT = "{{{}}}".format(
+    ",".join(f'"{field.name}":{_FORMATS.get(field.name, "%.7f")}' for field in fields(Hop))
+).encode()
 
 
 class Timed(Protocol):

@@ -79,7 +79,7 @@ def test_what_is_encoded_is_what_was_given():
     np.testing.assert_array_equal(tensor.array, array)
     assert message.parameters["flag"].bool_param is True
     assert message.parameters["count"].int64_param == 3
-    assert message.parameters["list"].string_param == '[1, {"a": null}]'
+    assert message.parameters["list"].string_param == '[1,{"a":null}]'
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -61,3 +62,14 @@ def test_a_server_without_timing_is_stated_as_unknown():
 def test_a_hop_that_is_no_account_is_refused(value):
     with pytest.raises(ValueError, match="compute_s is"):
         Hop.from_json({"tier": "edge", "compute_s": value})
+
+
+def test_an_account_says_what_it_is_in_the_same_length_whatever_the_numbers():
+    short = Hop("edge", queue_s=0.0, compute_s=0.1, server_s=0.2, received_bytes=400)
+    other = Hop("edge", queue_s=0.0123456, compute_s=9.87654321, server_s=9.9, received_bytes=512)
+    assert Hop.from_json(json.loads(short.to_text())) == short
+    read = Hop.from_json(json.loads(other.to_text()))
+    assert (read.queue_s, read.compute_s) == (0.0123456, 9.8765432)
+    assert len(short.to_text()) == len(other.to_text())
+    unknown = Hop('a "far" one', server_s=None)
+    assert Hop.from_json(json.loads(unknown.to_text())) == unknown

@@ -1,10 +1,10 @@
 """gRPC messages to the codec's requests, and responses back."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import orjson
 
 from tierwise.serving.datatypes import BYTES, NUMPY_OF, datatype_of
 from tierwise.serving.faults import BadRequest, TooLarge
@@ -127,6 +127,6 @@ def _set(entry: Any, value: object) -> None:
     }
     kind = kinds.get(type(value))
     if kind is None:
-        entry.string_param = json.dumps(value)
+        entry.string_param = orjson.dumps(value).decode()
     else:
         setattr(entry, kind, value)
