@@ -52,13 +52,19 @@ class _RequestHeader(NamedTuple):
 
 
 class _ResponseHeader(NamedTuple):
-    """The same of a response."""
+    """The same of a response; ``entries``: its outputs as JSON, if all their data are binary."""
 
     outputs: tuple[_Announced, ...]
     parameters: Mapping[str, Any]
     model_name: str
     model_version: str
     request_id: str
+    entries: bytes | None
+
+    def response(self, binary: memoryview) -> InferResponse:
+        """The whole of it; raises :class:`BadRequest` where the data isn't what was announced."""
+        wire = None if self.entries is None else (self.entries, binary)
+        return InferResponse(_tensors(self.outputs, binary), *self[1:-1], wire)
 
 
 class Told(NamedTuple):
@@ -78,12 +84,12 @@ class Told(NamedTuple):
         """They; raises :class:`BadRequest`, :class:`TooLarge`."""
         return parse_json(self.text, self.limits) if self.known is None else self.known
 
-    def timing_text(self, found: list[Any]) -> bytes:
-        """The entries of the timing as they came; ``found``: what was read of them."""
-        begin, end = _TIMED_ALONE, b"]}"
-        if self.text.startswith(begin) and self.text.endswith(end) and self.known is None:
-            return self.text[len(begin) : -len(end)]
-        return orjson.dumps(found)[1:-1]
+    def timing_alone(self) -> bytes | None:
+        """The entries of the timing as they came, if there is nothing else; they are not read."""
+        begin, end = _TIMED_ALONE, b"}]}"
+        if self.text.startswith(begin) and self.text.endswith(end):
+            return self.text[len(begin) : 1 - len(end)]
+        return None
 
 
 def decode_request(
@@ -193,22 +199,23 @@ def decode_outputs(
         except Refusal:
             pass  # the marker stood somewhere else
         else:
-            response = InferResponse(_tensors(header.outputs, binary), *header[1:])
-            return response, Told(raw[at + len(_PARAMETERS) : -1], limits, None)
+            return header.response(binary), Told(raw[at + len(_PARAMETERS) : -1], limits, None)
     header = _read_response(raw, limits)
-    response = InferResponse(_tensors(header.outputs, binary), *header[1:])
-    return response, Told(b"", limits, header.parameters)
+    return header.response(binary), Told(b"", limits, header.parameters)
 
 
 def _read_response(text: bytes, limits: Limits) -> _ResponseHeader:
     header = _present(parse_json(text, limits))
-    entries = objects(header.get("outputs"), "outputs", limits)
+    entries = [_present(entry) for entry in objects(header.get("outputs"), "outputs", limits)]
+    outputs = _announced(entries, "output", limits)
+    in_binary = bool(outputs) and all(output.size is not None for output in outputs)
     return _ResponseHeader(
-        outputs=_announced([_present(entry) for entry in entries], "output", limits),
+        outputs=outputs,
         parameters=mapping(header.get("parameters", {}), "parameters"),
         model_name=str(header.get("model_name", "")),
         model_version=str(header.get("model_version", "")),
         request_id=str(header.get("id", "")),
+        entries=orjson.dumps(entries) if in_binary else None,
     )
 
 

@@ -77,10 +77,14 @@ def encode_response(
     Raises:
         BadRequest: an output that JSON cannot hold (NaN, infinity) was not asked for in binary.
     """
+    blobs: Sequence[Buffer]
     try:
-        entries, blobs = _encode_tensors(
-            (tensor, wanted.get(tensor.name, binary_default)) for tensor in response.outputs
-        )
+        if response.wire is not None and binary_default and not wanted:
+            entries, blobs = response.wire[0], response.wire[1:]
+        else:
+            entries, blobs = _encode_tensors(
+                (tensor, wanted.get(tensor.name, binary_default)) for tensor in response.outputs
+            )
     except ValueError as error:
         raise BadRequest(
             "An output holds NaN or infinity, which JSON cannot carry. "

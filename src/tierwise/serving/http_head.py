@@ -164,18 +164,21 @@ def refusal_of(error: httptools.HttpParserError) -> Refusal:
 
 def response_head(response: HttpResponse, *, close: bool) -> bytes:
     """Status line and headers of ``response``, up to and with the empty line."""
-    headers = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
-    begin = _begin(response.status, response.content_type, close=close)
+    headers = tuple(response.headers.items())
     size = body_bytes(response.body)
-    return f"{begin}Content-Length: {size}\r\n{headers}\r\n".encode("latin-1", "replace")
+    return _response_head(response.status, response.content_type, headers, size, close=close)
 
 
 @lru_cache(64)
-def _begin(status: int, content_type: str, *, close: bool) -> str:
+def _response_head(
+    status: int, content_type: str, headers: tuple[tuple[str, str], ...], size: int, *, close: bool
+) -> bytes:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
     return (
         f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\n"
         f"Content-Type: {content_type}\r\n{_CLOSE if close else ''}"
-    )
+        f"Content-Length: {size}\r\n{lines}\r\n"
+    ).encode("latin-1", "replace")
 
 
 class HeadersTooLarge(Refusal):

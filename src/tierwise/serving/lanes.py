@@ -13,6 +13,7 @@ what answers it. After a pause every line of Python costs ten times what it does
 """
 
 import os
+import select
 import socket
 import threading
 import time
@@ -46,6 +47,8 @@ _HEAD_BYTES = 8192
 _READY_BYTES = 2**20
 # Of the last body, this much is taken to come again: more than any JSON part that is remembered.
 _SAME_BYTES = 2048
+# A client that has sent nothing for this long after its answer is not in a hurry. heuristic.
+_BREATHER_MS = 2
 
 Expect = Callable[[HttpRequest, socket.socket], Callable[[], HttpResponse]]
 
@@ -122,6 +125,8 @@ class Lane:
         self._last: Head | None = None
         self._last_text = b""
         self._ready: _Ready | None = None
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
 
     def start(self) -> None:
         """Start the thread."""
@@ -162,7 +167,9 @@ class Lane:
             start = bytes(request.body[:_SAME_BYTES])
             self._write(answer())
             del answer, ready, request
-            self._make_ready(start)
+            # The client may need this core to read its answer.
+            if not self._poll.poll(_BREATHER_MS):
+                self._make_ready(start)
 
     def _unserved(self) -> Leftover:
         return Leftover(bytes(memoryview(self._head)[: self._have]), closed=self._left)

@@ -57,10 +57,21 @@ class InferRequest(NamedTuple):
 
 
 class InferResponse(NamedTuple):
-    """A decoded inference response."""
+    """A decoded inference response.
+
+    Attributes:
+        outputs: In the order of the body.
+        parameters: Of the response.
+        model_name: Who answered.
+        model_version: Its version.
+        request_id: The client's own id, or ``""``.
+        wire: The outputs as they came, all in binary: their list as JSON and their data; ``None``
+            where they were made here, or came otherwise. They can leave again as they are.
+    """
 
     outputs: tuple[WireTensor, ...]
     parameters: Mapping[str, Any] = _NONE
     model_name: str = ""
     model_version: str = ""
     request_id: str = ""
+    wire: tuple[bytes, memoryview] | None = None

@@ -3,11 +3,13 @@
 import json
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from tierwise.serving.connection_pool import ConnectionPool
-from tierwise.serving.decoding import Told, decode_outputs
+from tierwise.serving.decoding import decode_outputs
 from tierwise.serving.encoding import encode_json_request, encode_request
 from tierwise.serving.faults import (
     BadRequest,
@@ -27,8 +29,6 @@ from tierwise.serving.timing import TIMING, Hop
 
 # The protocol's name of the extension, as server metadata lists it.
 BINARY_EXTENSION = "binary_tensor_data"
-# Numbers, names, and null where something isn't known.
-_OF_ACCOUNTS = {float, int, str, type(None)}
 
 
 class NextServer:
@@ -66,20 +66,17 @@ class NextServer:
             raise _refusal_of(reply, self.name)
         try:
             response, told = decode_outputs(reply.body, json_length(reply.headers))
-            read = told.read()
+            accounts = told.timing_alone()
+            if accounts is None:
+                response = response._replace(parameters=told.read())
+                accounts = _accounts(response.parameters.get(TIMING))
         except Refusal as error:
             raise NextHopFailed(f"{self.name} sent no inference response: {error}") from error
-        job.following = self._accounts(told, read)
+        # Of the tiers from here on, passed on as they came: whoever asked for them reads them. A
+        # server without an account is stated as such.
+        job.following = accounts or Hop(self.name, server_s=None).to_text()
         job.hop.lap("decode_s", start)
-        return InferResponse(response.outputs, read, *response[2:])
-
-    def _accounts(self, told: Told, read: Mapping[str, Any]) -> bytes:
-        """The accounts of the tiers from here on; a server without one is stated as such."""
-        found = read.get(TIMING)
-        # Passed on as they came: whoever asked for them reads every number.
-        if isinstance(found, list) and found and all(map(_is_account, found)):
-            return told.timing_text(found)
-        return Hop(self.name, server_s=None).to_text()
+        return response
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -133,8 +130,11 @@ class NextServer:
             job.attach(None)
 
 
-def _is_account(entry: object) -> bool:
-    return isinstance(entry, dict) and set(map(type, entry.values())) <= _OF_ACCOUNTS
+def _accounts(found: object) -> bytes:
+    """The entries of a timing that has been read; empty where it is none."""
+    if isinstance(found, list) and all(isinstance(entry, dict) for entry in found):
+        return orjson.dumps(found)[1:-1]
+    return b""
 
 
 def _refusal_of(reply: RawReply, who: str) -> Refusal:

@@ -95,6 +95,7 @@ class TierService:
             model_name=model.spec.name,
             model_version=VERSION,
             request_id=request.request_id,
+            wire=response.wire,
         )
 
     def sweep(self) -> None:
