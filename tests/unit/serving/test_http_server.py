@@ -22,6 +22,7 @@ class Echo:
 
     def __init__(self) -> None:
         self.held: list = []
+        self.expected: list[bytes] = []
 
     def admit(self, request, _length):
         if request.path == "/nothing":
@@ -36,6 +37,7 @@ class Echo:
 
     def expect(self, request: HttpRequest, _client):
         """Answers in a lane."""
+        self.expected.append(bytes(request.body[: request.present]))
         return lambda: HttpResponse(200, [b"lane ", bytes(request.body)], "text/plain")
 
     def refused(self, refusal: Refusal) -> HttpResponse:
@@ -218,6 +220,29 @@ def test_a_client_that_trickles_into_a_lane_loses_it(monkeypatch):
         await server.until(lambda: server.all.lanes.used == 0)
 
     served(test, body_timeout_s=0.1, min_body_bytes_per_s=1e9)
+
+
+def test_a_lane_makes_ready_what_answers_another_request_like_the_last(monkeypatch):
+    monkeypatch.setattr(lanes, "_BREATHER_MS", 0)
+    head = b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+    async def test(server):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+
+        async def ask(body: bytes) -> None:
+            writer.write(head % len(body) + body)
+            await reader.readuntil(body)
+
+        await ask(b"ab")  # by the event loop
+        await ask(b"cd")
+        await server.until(lambda: server.app.expected == [b"cd", b"cd"])
+        await ask(b"ef")  # answered by what was made ready, with its own body
+        await server.until(lambda: server.app.expected == [b"cd", b"cd", b"ef"])
+        await ask(b"ghi")  # another head: looked at anew
+        await server.until(lambda: server.app.expected[3:] == [b"ghi", b"ghi"])
+        writer.close()
+
+    served(test)
 
 
 def test_a_client_that_does_not_read_its_answer_is_cut_off():
