@@ -38,7 +38,7 @@ _REMEMBERED = 256
 # How long a thread of a session's pool looks out for more work before it sleeps: longer than the
 # gaps between a model's operators, and too short to take a core from whoever computes next.
 # ONNX Runtime's own default goes on for milliseconds (docs/design.md, Decisions). heuristic.
-_SPIN_US = 500
+SPIN_US = 500
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -224,7 +224,7 @@ def _options(options: SessionOptions) -> ort.SessionOptions:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
-    settings.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
+    settings.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
     settings.graph_optimization_level = _LEVELS[options.optimisation]
     settings.log_severity_level = 4  # its errors come as exceptions; the log repeats them
     if options.profile_prefix is not None:

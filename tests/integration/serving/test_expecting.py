@@ -68,7 +68,7 @@ def test_a_model_that_was_loaded_meanwhile_is_the_one_that_answers(application, 
 
     response = ask(application, TALL, TALL, replace)
     assert response.status == 400  # it takes `mid`, not `x`
-    assert b"'mid'" in bytes(response.body[0])
+    assert b"its inputs: mid" in bytes(response.body[0])
 
 
 def test_a_model_that_was_unloaded_meanwhile_is_not_found(application):
