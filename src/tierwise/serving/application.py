@@ -122,7 +122,8 @@ class AgentApplication:
             if isinstance(sink, Incoming):
                 self.service.loader.submit(self._answer, partial(_finish_artifact, sink), respond)
             elif is_infer(request.method, path):
-                self._submit_infer(self._model(path), request, respond)
+                self._model(path)
+                self._submit_infer(path, request, respond)
             else:
                 route = self._find(request.method, path)
                 answer = partial(route.handler, request, path)
@@ -198,13 +199,7 @@ class AgentApplication:
 
         def answer() -> HttpResponse:
             job.arrived(request.received_at, request.wire_bytes)
-            decode = self._decoder(request, ahead.pop())
-            try:
-                # Not kept from before: it may have been unloaded while the request was awaited.
-                model = self._model(path)
-            except Refusal as refusal:
-                return self.refused(refusal)
-            return self._infer(model, decode, job)
+            return self._infer(path, self._decoder(request, ahead.pop()), job)
 
         return answer
 
@@ -217,11 +212,11 @@ class AgentApplication:
         decoded = decode_ahead(request.body, request.present, json_bytes, self._limits)
         return None if decoded is None else _Ahead(bytes(request.body[:json_bytes]), decoded)
 
-    def _submit_infer(self, model: ServedModel, request: HttpRequest, respond: Respond) -> None:
+    def _submit_infer(self, path: Path, request: HttpRequest, respond: Respond) -> None:
         job = self.service.job(request.received_at, request.wire_bytes)
         decode = self._decoder(request)
         request.on_cancel = job.cancel
-        self._workers.submit(lambda: respond(self._infer(model, decode, job)))
+        self._workers.submit(lambda: respond(self._infer(path, decode, job)))
 
     def _decoder(
         self, request: HttpRequest, ahead: _Ahead | None = None
@@ -232,11 +227,11 @@ class AgentApplication:
             return lambda: ahead.decoded
         return lambda: decode_request(body, _header_length(request, body), self._limits)
 
-    def _infer(
-        self, model: ServedModel, decode: Callable[[], InferRequest], job: Job
-    ) -> HttpResponse:
+    def _infer(self, path: Path, decode: Callable[[], InferRequest], job: Job) -> HttpResponse:
         try:
-            return encode_answer(*self.service.infer(model, decode, job))
+            # Looked up here: what waits for a request, or for its turn, must not hold a model that
+            # has been unloaded since.
+            return encode_answer(*self.service.infer(self._model(path), decode, job))
         except Refusal as refusal:  # the service has logged it
             return self._refusal(refusal)
         except Exception as error:  # noqa: BLE001 - _failed logs it with its traceback
