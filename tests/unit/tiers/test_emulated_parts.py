@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given
@@ -14,17 +13,16 @@ from hypothesis import strategies as st
 
 from tierwise.errors import EnvironmentFault, UserError
 from tierwise.tiers import remote
-from tierwise.tiers.emulated import awake, throttle
+from tierwise.tiers.emulated import awake
 from tierwise.tiers.emulated.agents import Limits, _ready_address
 from tierwise.tiers.emulated.cgroups import _NAME
 from tierwise.tiers.emulated.channel import Channel
 from tierwise.tiers.emulated.cores import share_out
 from tierwise.tiers.emulated.delay import _Way
 from tierwise.tiers.emulated.lateness import Lateness
-from tierwise.tiers.emulated.linux import IS_LINUX, process_start, wants_core
+from tierwise.tiers.emulated.linux import IS_LINUX, process_start
 from tierwise.tiers.emulated.relay import _Direction, paths
 from tierwise.tiers.emulated.shares import CpuShares
-from tierwise.tiers.emulated.throttle import Share, keep
 from tierwise.tiers.running import Probe
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
@@ -126,164 +124,6 @@ def test_lateness_follows_what_it_was_up_to_a_tenth_of_a_millisecond():
     assert late.usual_s == pytest.approx(0.0, abs=1e-6)
 
 
-class Clock:
-    """A tier's process whose CPU clock a test moves."""
-
-    def __init__(self, monkeypatch):
-        self.used_s = 0.0
-        self.signals = []
-        monkeypatch.setattr(throttle, "cpu_seconds", lambda _: self.used_s)
-        monkeypatch.setattr(throttle.os, "kill", lambda _, number: self.signals.append(number))
-
-    def watched_by(self, share):
-        share.watch([1])
-        share.look(1.0)
-        return share
-
-
-def test_a_share_without_processes_asks_for_nothing():
-    share = Share(cpus=0.5)
-    assert keep(share, (), 10.0, occupy=False) > 10.0
-    share.watch([2**22 + 1])
-    share.look(11.0)
-    assert share.pids == []
-
-
-def test_a_tier_that_computes_is_held_back_until_its_debt_is_paid(monkeypatch):
-    clock = Clock(monkeypatch)
-    share = clock.watched_by(Share(cpus=0.25))
-    clock.used_s += 0.001
-    again = keep(share, (), 1.001, occupy=False)
-    assert clock.signals == [signal.SIGSTOP]
-    assert again == pytest.approx(1.004)  # 1 ms of CPU time at a quarter of a core
-    keep(share, (), 1.005, occupy=False)
-    assert clock.signals == [signal.SIGSTOP, signal.SIGCONT]
-
-
-def test_idle_time_is_not_saved_up(monkeypatch):
-    clock = Clock(monkeypatch)
-    share = clock.watched_by(Share(cpus=0.5))
-    share.look(100.0)
-    clock.used_s += 0.001
-    share.look(100.001)
-    assert share.must_pay
-    assert share.paid_at() == pytest.approx(100.002)
-
-
-def test_a_hold_that_took_too_long_is_made_good_while_the_tier_computes(monkeypatch):
-    clock = Clock(monkeypatch)
-    share = clock.watched_by(Share(cpus=0.5))
-    clock.used_s += 0.001
-    keep(share, (), 1.001, occupy=False)
-    assert share.stopped  # until 1.002
-    keep(share, (), 1.003, occupy=False)
-    assert not share.stopped
-    clock.used_s += 0.001  # half of it is what it may use anyway, half is made good
-    share.look(1.004)
-    assert not share.must_pay
-    clock.used_s += 0.001
-    share.look(1.005)
-    assert share.must_pay
-
-
-def test_what_a_hold_took_too_long_is_lost_with_the_first_idle_moment(monkeypatch):
-    clock = Clock(monkeypatch)
-    share = clock.watched_by(Share(cpus=0.5))
-    clock.used_s += 0.001
-    keep(share, (), 1.001, occupy=False)
-    keep(share, (), 1.003, occupy=False)
-    share.look(1.004)
-    clock.used_s += 0.001
-    share.look(1.005)
-    assert share.must_pay
-    assert share.paid_at() == pytest.approx(1.006)
-
-
-def test_no_hold_however_long_gives_more_than_two_milliseconds(monkeypatch):
-    clock = Clock(monkeypatch)
-    share = clock.watched_by(Share(cpus=0.5))
-    clock.used_s += 0.001
-    keep(share, (), 1.001, occupy=False)
-    keep(share, (), 2.0, occupy=False)
-    clock.used_s += 0.004
-    share.look(2.004)
-    assert not share.must_pay  # 2 ms made good, 2 ms its share of these 4
-    clock.used_s += 0.001
-    share.look(2.005)
-    assert share.must_pay
-
-
-def test_the_moments_before_a_tier_began_are_no_part_of_its_share(monkeypatch):
-    clock = Clock(monkeypatch)
-    share = clock.watched_by(Share(cpus=0.5))
-    share.look(1.001)
-    clock.used_s += 0.0004  # somewhere in the next 100 ms, after which somebody looks
-    share.look(1.1)
-    assert share.paid_at() == pytest.approx(1.1004)
-
-
-def test_what_is_owed_is_paid_by_resting(monkeypatch):
-    clock = Clock(monkeypatch)
-    share = clock.watched_by(Share(cpus=0.5))
-    clock.used_s += 0.001
-    share.look(1.001)  # 0.5 ms owed
-    share.look(1.0015)  # 0.25 ms
-    clock.used_s += 0.0001
-    share.look(1.0018)  # 0.2 ms of rest less 0.1 of it
-    assert share.paid_at() == pytest.approx(1.0018 + 2 * (0.00025 - 0.0001 + 0.00005))
-
-
-def test_a_tier_that_waits_for_something_pays_only_what_is_much(monkeypatch):
-    clock = Clock(monkeypatch)
-    share = clock.watched_by(Share(cpus=0.25))
-    clock.used_s += 0.0005
-    share.look(1.001)  # it computed half of the time: somebody else may want the core now
-    assert not share.must_pay
-    for millisecond in range(2, 8):
-        clock.used_s += 0.0005
-        share.look(1 + millisecond / 1000)
-    assert share.must_pay
-
-
-def test_a_core_that_two_tiers_want_is_taken_from_one_only(monkeypatch):
-    clock = Clock(monkeypatch)
-    one, other = (clock.watched_by(Share(cpus=0.25)) for _ in range(2))
-    now = time.monotonic()
-    one.look(now - 0.001)
-    clock.used_s += 0.001
-    # The other got no time yet, since a third one has the core: it wants it all the same.
-    monkeypatch.setattr(throttle, "wants_core", lambda _: True)
-    # It is asked however slow this machine is between two lines: the debt takes 0.4 s.
-    monkeypatch.setattr(throttle, "_LONGEST_HOLD_S", 1.0)
-    one.cpus = 0.0025
-    keep(one, [other], now, occupy=True)
-    assert clock.signals == [signal.SIGSTOP]
-    assert one.stopped
-
-
-def test_nobody_is_asked_where_asking_would_make_a_hold_too_long(monkeypatch):
-    clock = Clock(monkeypatch)
-    one, other = (clock.watched_by(Share(cpus=0.9)) for _ in range(2))
-    now = time.monotonic()
-    one.look(now - 0.001)
-    clock.used_s += 0.001  # paid within 0.1 ms
-    monkeypatch.setattr(throttle, "wants_core", lambda _: pytest.fail("asked"))
-    keep(one, [other], now, occupy=True)
-    assert clock.signals == []
-
-
-@pytest.mark.skipif(not IS_LINUX, reason="procfs is Linux's")
-def test_who_runs_wants_a_core_and_who_waits_for_something_does_not():
-    assert wants_core(os.getpid())
-    with subprocess.Popen(
-        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
-    ) as waiting:
-        deadline = time.monotonic() + 10.0
-        while wants_core(waiting.pid):
-            assert time.monotonic() < deadline, "it never waits for its input"
-    assert not wants_core(waiting.pid)  # gone
-
-
 @pytest.mark.skipif(not SLICES, reason="Linux has slices of a process's own from 6.12 on")
 def test_an_ordinary_process_may_be_made_prompt_without_any_right():
     program = (
@@ -301,17 +141,6 @@ def test_an_ordinary_process_may_be_made_prompt_without_any_right():
     assert first == f"{os.SCHED_OTHER} {nice}"
     (slice_,) = [line for line in rest.splitlines() if line.startswith("se.slice")]
     assert int(slice_.split(":")[1]) == 100_000
-
-
-def test_looks_are_frequent_at_first_and_rare_in_long_work(monkeypatch):
-    clock = Clock(monkeypatch)
-    share = clock.watched_by(Share(cpus=1.0))
-    gaps = []
-    for now in (1.001, 1.03, 1.3):
-        clock.used_s += 0.0001
-        share.look(now)
-        gaps.append(share.next_look() - now)
-    assert gaps == pytest.approx([0.00025, 0.0006, 0.001])
 
 
 def test_tiers_have_cores_of_their_own_while_there_are_enough():
