@@ -1,16 +1,15 @@
 """A study's raw data as tables for other programs: every sample, trial, block and score."""
 
 import csv
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tierwise.disk import writing
-from tierwise.errors import MissingExtra, UserError
+from tierwise.errors import UserError
 from tierwise.measure.machine import MachineState
 from tierwise.report.export_mlflow import export_mlflow
+from tierwise.stats.samples_parquet import open_pyarrow
 from tierwise.store.results import StudyResults, TrialResult
 
 _MLFLOW = "mlflow"
@@ -182,7 +181,7 @@ def _write_csv(table: ExportTable, path: Path) -> None:
 
 
 def _write_parquet(table: ExportTable, path: Path) -> None:
-    arrow, parquet = _pyarrow()
+    arrow, parquet = open_pyarrow()
     types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64()}
     schema = arrow.schema([(name, types[kind]) for name, kind in table.columns.items()])
     with parquet.ParquetWriter(path, schema) as writer:
@@ -207,17 +206,6 @@ def _chunks(rows: Iterable[Sequence[Cell]]) -> Iterator[list[Sequence[Cell]]]:
             chunk = []
     if chunk:
         yield chunk
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise MissingExtra(
-            "Export to Parquet needs pyarrow, which is not installed.",
-            hint="Install it: pip install 'tierwise[parquet]'. Or write --to csv.",
-            extra="parquet",
-        ) from error
 
 
 _WRITERS: Mapping[str, Callable[[ExportTable, Path], None]] = {

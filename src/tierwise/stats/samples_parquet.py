@@ -18,7 +18,7 @@ def read_parquet(source: Source, asked: Sequence[str], n_keys: int) -> Columns:
         DataError: it cannot be read, a column is missing, or the value's holds no numbers.
         MissingExtra: ``pyarrow`` is not installed.
     """
-    arrow, parquet = _pyarrow()
+    arrow, parquet = open_pyarrow()
     try:
         with source.binary() as file:
             content = parquet.ParquetFile(file)
@@ -77,12 +77,13 @@ def _check_columns(source: Source, names: Sequence[str], asked: Sequence[str]) -
             )
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def open_pyarrow() -> tuple[Any, Any]:
+    """``pyarrow`` and its Parquet module; raises :class:`MissingExtra`."""
     try:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise MissingExtra(
-            "Reading Parquet needs pyarrow, which is not installed.",
-            hint="Install it: pip install 'tierwise[parquet]'. Or give a CSV file.",
+            "Parquet needs pyarrow, which is not installed.",
+            hint="Install it: pip install 'tierwise[parquet]'. Or use CSV.",
             extra="parquet",
         ) from error

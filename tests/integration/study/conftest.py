@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
+from tierwise.store.results import TrialState
+from tierwise.store.write import StudyStore
+from tierwise.study.run import run_study
+
 STUDY = """\
 model: model.onnx
 task: classification
@@ -85,6 +89,37 @@ def make_subject(folder: Path) -> Path:
 def subject(tmp_path):
     """See :func:`make_subject`."""
     return make_subject(tmp_path / "subject")
+
+
+@pytest.fixture
+def split_and_whole(subject):
+    """The study file reduced to a whole model and a split one, one network and four blocks."""
+    text = subject.read_text().replace("[I, Q, E, P, QEP]", "[I, P]")
+    text = text.replace("[20Mbit, 100Mbit]", "100Mbit").replace("samples: 6", "samples: 4")
+    subject.write_text(text)
+    return subject
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """Every block that is stored, as it is."""
+    stored, add_block = [], StudyStore.add_block
+
+    def add(store, condition, block):
+        add_block(store, condition, block)
+        stored.append(block)
+
+    monkeypatch.setattr(StudyStore, "add_block", add)
+    return stored
+
+
+def assert_whole(results, blocks, study, out):
+    """Every trial has a sample of each of the four blocks, and a second run measures nothing."""
+    assert {trial.state for trial in results.trials} == {TrialState.MEASURED}
+    assert [trial.block.tolist() for trial in results.trials] == [[*range(4)]] * 3
+    before = len(blocks)
+    assert run_study(study, out).trials
+    assert len(blocks) == before
 
 
 @pytest.fixture

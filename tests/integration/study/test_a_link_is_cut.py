@@ -3,24 +3,20 @@
 import threading
 
 import pytest
+from tests.integration.study.conftest import assert_whole
 
-from tierwise.store.results import TrialState
-from tierwise.store.write import StudyStore
 from tierwise.study.deployment import Deployment
 from tierwise.study.run import run_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("machine")]
-SAMPLES, CUT_IN_BLOCK, CUT_S = 4, 2, 3.0
+CUT_IN_BLOCK, CUT_S = 2, 3.0
 LINK = "mobile-cloud"
 
 
 def test_a_link_cut_for_three_seconds_holds_requests_up_and_nothing_else(
-    subject, tmp_path, monkeypatch
+    split_and_whole, blocks, tmp_path, monkeypatch
 ):
-    text = subject.read_text().replace("[I, Q, E, P, QEP]", "[I, P]")
-    text = text.replace("[20Mbit, 100Mbit]", "100Mbit").replace("samples: 6", f"samples: {SAMPLES}")
-    subject.write_text(text)
-    blocks, mending, send, add_block = [], [], Deployment.send, StudyStore.add_block
+    mending, send = [], Deployment.send
 
     def send_and_cut(deployment, strategy, payload):
         if not mending and len(blocks) == CUT_IN_BLOCK and strategy.tiers[-1] == "cloud":
@@ -29,17 +25,10 @@ def test_a_link_cut_for_three_seconds_holds_requests_up_and_nothing_else(
             mending[0].start()
         return send(deployment, strategy, payload)
 
-    def count(store, condition, block):
-        add_block(store, condition, block)
-        blocks.append(block)
-
     monkeypatch.setattr(Deployment, "send", send_and_cut)
-    monkeypatch.setattr(StudyStore, "add_block", count)
-    results = run_study(subject, tmp_path / "out")
+    results = run_study(split_and_whole, tmp_path / "out")
     mending[0].join()
 
-    assert {trial.state for trial in results.trials} == {TrialState.MEASURED}
-    assert [trial.block.tolist() for trial in results.trials] == [[*range(SAMPLES)]] * 3
     # Whoever crossed the link meanwhile waited as a user would, and that is its latency; or its
     # request failed, and then no sample is of that time.
     slow = [s for block in blocks for s in block.samples if s.latency_s >= CUT_S]
@@ -51,7 +40,4 @@ def test_a_link_cut_for_three_seconds_holds_requests_up_and_nothing_else(
         for block, latency_s in enumerate(trial.latency_s):
             if block != CUT_IN_BLOCK:
                 assert latency_s < CUT_S
-    # Everything is there, so a second run measures nothing.
-    before = len(blocks)
-    assert run_study(subject, tmp_path / "out").trials
-    assert len(blocks) == before
+    assert_whole(results, blocks, split_and_whole, tmp_path / "out")
