@@ -71,7 +71,7 @@ def format_duration(seconds: float) -> str:
     """``0.0123`` as ``"12.3 ms"``, ``75`` as ``"1 min 15 s"``."""
     if seconds >= 60:
         minutes, rest = divmod(round(seconds), 60)
-        return f"{minutes} min {rest} s"
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     if seconds >= 1:
         return f"{seconds:.3g} s"
     if seconds >= 1e-3:

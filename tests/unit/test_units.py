@@ -39,4 +39,5 @@ def test_a_printed_bandwidth_can_be_read_again(rate):
 def test_quantities_are_printed_in_the_unit_that_reads_best():
     assert format_duration(0.0123) == "12.3 ms"
     assert format_duration(75) == "1 min 15 s"
+    assert format_duration(240) == "4 min"
     assert format_bytes(1536) == "1.5 KiB"

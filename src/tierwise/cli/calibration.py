@@ -38,15 +38,29 @@ NO_IMAGE_OPTIONS = ImageOptions()
 
 
 def open_calibration(source: Path, inputs: tuple[Port, ...], images: ImageOptions) -> Dataset:
-    """The calibration inputs in ``source``: an ``.npz``, a folder of images, or a study file.
+    """The calibration inputs in ``source``, two at least; see :func:`_open`.
+
+    Raises:
+        DataError: nothing or too little there, or it does not fit the model.
+        StudyFileError: a study file that cannot be understood.
+    """
+    data = _open(source, inputs, images)
+    if len(data) < 2:
+        raise DataError(
+            f"{source} holds {len(data)} input; two at least are needed, since what an operator "
+            "is fitted to cannot judge it.",
+            hint="Give some dozens of inputs like those that the model will see.",
+            path=source,
+        )
+    return data
+
+
+def _open(source: Path, inputs: tuple[Port, ...], images: ImageOptions) -> Dataset:
+    """The inputs in ``source``: an ``.npz``, a folder of images, or a study file.
 
     Of a study file it is exactly what a run of the study would calibrate with, so that nothing of
     its evaluation data is seen. A folder's images are resized to the model's input; the layout,
     channels and element type are the input's.
-
-    Raises:
-        DataError: nothing there, or it does not fit the model.
-        StudyFileError: a study file that cannot be understood.
     """
     if source.suffix in {".yaml", ".yml"}:
         study = read_study_file(source)

@@ -148,8 +148,9 @@ def _load(path: Path) -> dict[str, np.ndarray]:
                 )
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        # NumPy takes what it doesn't know for a pickle, and says how to run what is in it.
-        said = str(error).partition(". If you trust")[0].rstrip(".")
+        said = str(error).rstrip(".")
+        if "pickle" in said:  # which NumPy says of all that it doesn't know, and how to run it
+            said = "it holds something else than arrays of numbers"
         raise DataError(
             f"{path} cannot be read as an .npz: {said}.",
             hint="Save it with `numpy.savez(FILE, INPUT_NAME=array)`; pickled objects are refused.",

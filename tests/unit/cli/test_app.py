@@ -56,6 +56,24 @@ def test_a_file_where_a_folder_has_to_be_is_told_with_the_file(tierwise, files):
         assert "x" in kept.files
 
 
+def test_one_input_cannot_fit_and_judge(tierwise, files, tmp_path):
+    with np.load(files / "data.npz") as data:
+        np.savez(tmp_path / "one.npz", x=data["x"][:1])
+    options = ("--calibration", tmp_path / "one.npz", "-o", tmp_path / "q.onnx")
+    code, out, err = tierwise("quantize", files / "model.onnx", *options)
+    assert (code, out) == (2, "")
+    assert "one.npz holds 1 input; two at least are needed" in said(err)
+    assert not (tmp_path / "q.onnx").exists()
+
+
+def test_a_text_file_for_an_npz_is_not_said_to_be_dangerous(tierwise, files, tmp_path):
+    (tmp_path / "bad.npz").write_text("label,x")
+    options = ("--calibration", tmp_path / "bad.npz", "-o", tmp_path / "q.onnx")
+    code, _, err = tierwise("quantize", files / "model.onnx", *options)
+    assert code == 2
+    assert "it holds something else than arrays of numbers. Next: Save it with" in said(err)
+
+
 def test_a_model_that_lacks_an_input_is_one_error_and_no_warnings(tierwise, files, tmp_path):
     broken = onnx.load(files / "model.onnx")
     broken.graph.node[-1].input[0] = "gone"

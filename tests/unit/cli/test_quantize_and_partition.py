@@ -65,7 +65,8 @@ def test_calibration_that_is_not_there_is_told(files, tmp_path):
 
 
 def test_a_folder_of_images_is_resized_to_the_models_input(tmp_path):
-    Image.new("RGB", (40, 20), (255, 0, 0)).save(tmp_path / "red.png")
+    for name in ("red.png", "same.png"):
+        Image.new("RGB", (40, 20), (255, 0, 0)).save(tmp_path / name)
     port = Port("x", (1, 3, 8, 16), "float32")
     feeds = open_calibration(tmp_path, (port,), ImageOptions(mean="0.5", std="0.5,1,1")).feeds(0)
     assert feeds["x"].shape == (1, 3, 8, 16)
