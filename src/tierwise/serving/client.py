@@ -16,7 +16,7 @@ import numpy as np
 
 from tierwise.errors import TierFault, UserError
 from tierwise.serving.artifacts import sha256_of
-from tierwise.serving.connection_pool import ConnectionPool, Dial, fault_of
+from tierwise.serving.connection_pool import ConnectionPool, fault_of
 from tierwise.serving.decoding import decode_outputs
 from tierwise.serving.encoding import encode_request
 from tierwise.serving.faults import Refusal
@@ -28,6 +28,7 @@ from tierwise.serving.routes import infer_path
 from tierwise.serving.stage import StageSpec
 from tierwise.serving.strict_json import parse_json
 from tierwise.serving.timing import TIMING, Hop
+from tierwise.tiers.dialling import Dial
 
 # An agent that starts takes about a second; asking more often would slow it down.
 _ASK_AGAIN_S = 0.05

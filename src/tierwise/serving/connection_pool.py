@@ -1,6 +1,5 @@
 """Connections to one address, pooled and kept alive."""
 
-import socket
 import ssl
 import threading
 import time
@@ -11,8 +10,9 @@ from urllib.parse import urlsplit
 from tierwise.errors import TierFault, UserError
 from tierwise.serving.http_client import ConnectionLost, HttpConnection, RawReply
 from tierwise.serving.strict_json import Buffer
+from tierwise.tiers import dialling
+from tierwise.tiers.dialling import Dial
 
-Dial = Callable[[str, int], socket.socket]
 # heuristic: connections kept for reuse; an agent has no more workers by default.
 _KEPT = 64
 # heuristic: no server gives up an idle connection sooner.
@@ -47,11 +47,6 @@ class Address:
         return cls(parts.hostname, port, secure, f"{parts.scheme}://{host}:{port}")
 
 
-def dial_tcp(host: str, port: int) -> socket.socket:
-    """A plain TCP connection from this process's network."""
-    return socket.create_connection((host, port), timeout=10.0)
-
-
 class ConnectionPool:
     """Connections to one address, kept alive; any number of threads may use it."""
 
@@ -65,7 +60,7 @@ class ConnectionPool:
     ) -> None:
         """Connect to ``url`` when asked; ``dial`` makes the TCP connections."""
         self.address = Address.parse(url)
-        self._dial = dial or dial_tcp
+        self._dial = dial or dialling.dial
         self._token = token
         self._tls = tls
         self._idle: list[HttpConnection] = []

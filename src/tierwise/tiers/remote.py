@@ -7,6 +7,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from tierwise.errors import EnvironmentFault, UserError
+from tierwise.tiers.dialling import TIMEOUT_S, dial
 from tierwise.tiers.running import Probe
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Topology
 
@@ -59,13 +60,12 @@ class RemoteTopology:
         self.topology.tier(source)
         return (self.topology.tier(target).url or "").rstrip("/")
 
-    def dial(self, source: str, host: str, port: int, timeout_s: float = 10.0) -> socket.socket:
+    def dial(
+        self, source: str, host: str, port: int, timeout_s: float = TIMEOUT_S
+    ) -> socket.socket:
         """A connection made here, whatever ``source``: this machine stands beside the first."""
         self.topology.tier(source)
-        connection = socket.create_connection((host, port), timeout_s)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(None)
-        return connection
+        return dial(host, port, timeout_s)
 
     def shape(self, condition: NetworkCondition | None) -> None:
         """Real links are what they are: only ``None`` and unlimited shapes are accepted."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
+from tierwise.tiers.dialling import TIMEOUT_S
 from tierwise.tiers.topology import NetworkCondition, Topology
 
 Quantity = Literal["cpu factor", "bandwidth_bit_per_s", "rtt_s"]
@@ -55,7 +56,9 @@ class RunningTopology(Protocol):
     def url(self, source: str, target: str) -> str:
         """Base URL at which ``target``'s agent is reached from ``source``."""
 
-    def dial(self, source: str, host: str, port: int, timeout_s: float = 10.0) -> socket.socket:
+    def dial(
+        self, source: str, host: str, port: int, timeout_s: float = TIMEOUT_S
+    ) -> socket.socket:
         """A connected TCP socket, as it would be made at ``source``; the caller closes it."""
 
     def shape(self, condition: NetworkCondition | None) -> None:

@@ -134,6 +134,25 @@ def test_names_that_could_be_paths_are_refused(edge, name):
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 
+def test_a_name_that_is_no_path_yet_could_be_one_is_refused(edge, head_model):
+    with edge.client() as client:
+        spec = StageSpec(name="a..b", artifact=client.put_artifact(head_model))
+        with pytest.raises(TierFault, match=r"400.*'a\.\.b' cannot be a model's name"):
+            client.load(spec)
+    code, message = _serve_fails("--listen", "127.0.0.1:0", "--model", f"a..b={head_model}")
+    assert code == 2
+    assert "cannot be a model's name" in message
+
+
+def test_a_model_of_unknown_length_is_refused_and_not_kept(edge):
+    path = f"/tierwise/v1/artifacts/{'5' * 64}"
+    head = f"PUT {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = _ask(edge.port, head.encode() + b"5\r\nhello\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"with Content-Length" in answer
+    assert not list(edge.cache.glob(".5*.part"))
+
+
 def test_a_full_queue_answers_503_and_when_to_come_back(start_agent, head_model):
     agent = start_agent("--model", f"m={head_model}", "--queue", "0", "--workers", "1")
     large = {"x": np.zeros((1, 3, 512, 512), np.float32)}

@@ -280,6 +280,21 @@ def test_a_half_closed_client_leaves_nothing_behind(sent):
     served(test)
 
 
+def test_a_client_that_pipelines_without_end_waits_for_its_answer():
+    async def test(server):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(get("/held", close=False))
+        await server.until(lambda: server.app.held)
+        (connection,) = server.all.open
+        writer.write(get("/b", close=False) * 200_000)  # 8 MB, more than sockets hold
+        await server.until(lambda: connection._paused)
+        assert connection._reader.waiting < 4 * LIMITS.max_header_bytes
+        writer.transport.abort()
+        server.app.held[0][1](HttpResponse(200, [b"late"]))
+
+    served(test)
+
+
 def test_a_client_that_leaves_cancels_its_request():
     async def test(server):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)

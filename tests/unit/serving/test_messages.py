@@ -154,6 +154,14 @@ def test_more_tensors_than_the_limit_are_refused():
         decode_request(body, limits=Limits(max_tensors=4))
 
 
+def test_json_over_its_own_limit_is_refused_before_it_is_parsed():
+    body = b"[" * 11  # no JSON, which nobody finds out
+    with pytest.raises(TooLarge, match="JSON part has 11 bytes, at most 10"):
+        decode_request(body, limits=Limits(max_json_bytes=10))
+    with pytest.raises(BadRequest, match="not JSON"):
+        decode_request(body, limits=Limits(max_json_bytes=11))
+
+
 def _valid_body() -> tuple[bytes, int]:
     arrays = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([b"ab", b""], dtype=object)]
     buffers, json_bytes = encode_request([WireTensor(f"t{i}", a) for i, a in enumerate(arrays)])

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from tierwise.errors import EnvironmentFault, TierFault, UserError
 from tierwise.progress import SILENT, Progress
 from tierwise.tiers import remote
+from tierwise.tiers.dialling import TIMEOUT_S, dial_with
 from tierwise.tiers.emulated import probing
 from tierwise.tiers.emulated.channel import Channel, Message
 from tierwise.tiers.emulated.cores import require_cores, share_out
@@ -142,7 +143,9 @@ class Emulation:
         relay = self._relays.get(f"{source}>{target}")
         return f"{urlsplit(direct).scheme}://{relay}" if relay else direct
 
-    def dial(self, source: str, host: str, port: int, timeout_s: float = 10.0) -> socket.socket:
+    def dial(
+        self, source: str, host: str, port: int, timeout_s: float = TIMEOUT_S
+    ) -> socket.socket:
         """See :class:`RunningTopology`."""
         tier = self.topology.tier(source)
         if not tier.emulated:
@@ -150,16 +153,7 @@ class Emulation:
         # The socket belongs to the tier's namespace for good; connecting it can wait until it is
         # here, so that a slow link holds up nobody else.
         _, (descriptor,) = self._ask("socket", tier=source)
-        connection = socket.socket(fileno=descriptor)
-        try:
-            connection.settimeout(timeout_s)
-            connection.connect((host, port))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(None)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return dial_with(socket.socket(fileno=descriptor), host, port, timeout_s)
 
     def shape(self, condition: NetworkCondition | None) -> None:
         """See :class:`RunningTopology`."""

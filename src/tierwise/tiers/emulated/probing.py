@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from tierwise.tiers.dialling import TIMEOUT_S
 from tierwise.tiers.emulated.channel import Channel
 from tierwise.tiers.emulated.peer import REQUEST, exchange
 from tierwise.tiers.running import Probe
@@ -46,7 +47,9 @@ class Probed(Protocol):
     def probe_address(self, link: str, far: str, port: int) -> tuple[str, int]:
         """Where a peer that listens on ``port`` in ``far`` is reached across ``link``."""
 
-    def dial(self, source: str, host: str, port: int, timeout_s: float = 10.0) -> socket.socket:
+    def dial(
+        self, source: str, host: str, port: int, timeout_s: float = TIMEOUT_S
+    ) -> socket.socket:
         """A connected TCP socket, as :meth:`RunningTopology.dial`."""
 
 
