@@ -133,12 +133,10 @@ def test_an_agent_that_is_told_to_stop_answers_what_is_under_way(start_agent, sl
     assert agent.process.wait(20) == 0
 
 
-def _save_head(path: Path) -> Path:
-    """`rounds = wish`: what comes before the slow model."""
-    ports = [
-        helper.make_tensor_value_info(name, TensorProto.INT64, [1]) for name in ("wish", "rounds")
-    ]
-    node = helper.make_node("Identity", ["wish"], ["rounds"])
+def _save_copy(path: Path, taken: str, given: str) -> Path:
+    """`given = taken`: what comes before the slow model."""
+    ports = [helper.make_tensor_value_info(n, TensorProto.INT64, [1]) for n in (taken, given)]
+    node = helper.make_node("Identity", [taken], [given])
     graph = helper.make_graph([node], "head", ports[:1], ports[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, path)
@@ -147,20 +145,25 @@ def _save_head(path: Path) -> Path:
 
 @pytest.fixture
 def chain(start_agent, slow_model, tmp_path):
-    """Two agents; what the first one is asked for takes as long on the second."""
-    head, tail = start_agent(tier="edge"), start_agent(tier="cloud")
-    with tail.client() as client:
-        client.load(StageSpec(name="tail", artifact=client.put_artifact(slow_model)))
-    with head.client() as client:
-        artifact = client.put_artifact(_save_head(tmp_path / "head.onnx"))
-        hop = NextHop(url=tail.url, model="tail", tier="cloud")
-        client.load(StageSpec(name="head", artifact=artifact, next=hop))
-    return head, tail
+    """Three agents; what the first one is asked for takes as long on the last."""
+    agents = [start_agent(tier=tier) for tier in ("mobile", "edge", "cloud")]
+    copies = [
+        _save_copy(tmp_path / f"{a}.onnx", a, b) for a, b in (("wish", "hope"), ("hope", "rounds"))
+    ]
+    following = None
+    for agent, model, name in reversed(
+        list(zip(agents, [*copies, slow_model], ["head", "middle", "tail"], strict=True))
+    ):
+        with agent.client() as client:
+            artifact = client.put_artifact(model)
+            client.load(StageSpec(name=name, artifact=artifact, next=following))
+        following = NextHop(url=agent.url, model=name, tier=agent.tier)
+    return agents
 
 
 @pytest.mark.slow
 def test_a_deadline_goes_along_the_chain(chain):
-    head, tail = chain
+    head = chain[0]
     tensor = {"name": "wish", "shape": [1], "datatype": "INT64", "data": [FOREVER]}
     body = json.dumps({"parameters": {"timeout": 300_000}, "inputs": [tensor]})
     connection = http.client.HTTPConnection("127.0.0.1", head.port, timeout=30)
@@ -168,18 +171,18 @@ def test_a_deadline_goes_along_the_chain(chain):
     answer = connection.getresponse()
     assert (answer.status, "timeout has passed" in answer.read().decode()) == (504, True)
     connection.close()
-    _wait_pending(head, 0)
-    _wait_pending(tail, 0)
+    for agent in chain:
+        _wait_pending(agent, 0)
 
 
 def test_a_client_that_leaves_stops_the_whole_chain(chain):
-    head, tail = chain
+    head = chain[0]
     for _ in range(2):  # the second over a connection that was used before
         with _send(head, "head", "wish", FOREVER):
-            _wait_pending(tail, 1)
-            _wait_pending(head, 1)
-        _wait_pending(head, 0)
-        _wait_pending(tail, 0)
+            for agent in reversed(chain):
+                _wait_pending(agent, 1)
+        for agent in chain:
+            _wait_pending(agent, 0)
     with head.client() as client:
         reply = client.infer("head", {"wish": np.array([3], np.int64)})
     assert reply.outputs["done"].tolist() == [3]
