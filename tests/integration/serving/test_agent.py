@@ -213,6 +213,49 @@ def test_a_provider_that_is_not_there_is_named(head_model, tmp_path):
     assert "CPUExecutionProvider" in said
 
 
+def test_prometheus_is_told_what_became_of_requests(start_agent, head_model):
+    agent = start_agent("--model", f"m={head_model}", tier="cloud")
+    with agent.client() as client:
+        for _ in range(3):
+            client.infer("m", {"x": np.ones((1, 3, 8, 8), np.float32)})
+        with pytest.raises(TierFault, match="no input"):
+            client.infer("m", {"y": np.ones((1, 3, 2, 2), np.float32)})
+    with urllib.request.urlopen(f"{agent.url}/metrics", timeout=10) as reply:
+        assert reply.headers["Content-Type"].startswith("text/plain; version=")
+        lines = [line for line in reply.read().decode().splitlines() if line[0] != "#"]
+    told = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+    own = 'model="m"'
+    assert told[f'tierwise_requests_total{{{own},outcome="success",tier="cloud"}}'] == 3
+    assert told[f'tierwise_requests_total{{{own},outcome="failure",tier="cloud"}}'] == 1
+    assert told[f'tierwise_received_bytes_total{{{own},tier="cloud"}}'] > 3 * 3 * 8 * 8 * 4
+    compute_s = f'tierwise_request_seconds_total{{{own},part="compute_infer",tier="cloud"}}'
+    assert 0 < told[compute_s] < 10
+    assert told['tierwise_open_sessions{tier="cloud"}'] == 1
+    assert told["process_resident_memory_bytes"] > 10_000_000
+
+
+def test_a_model_has_one_version(edge):
+    url = f"{edge.url}/v2/models/affine/versions"
+    with urllib.request.urlopen(f"{url}/1", timeout=10) as reply:
+        assert json.load(reply)["versions"] == ["1"]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{url}/2", timeout=10)
+    assert refused.value.code == 404
+    assert "has version 1, not '2'" in refused.value.read().decode()
+    refused.value.close()
+
+
+def test_a_stage_that_is_loaded_again_takes_the_place_of_the_old_one(start_agent, multipliers):
+    agent = start_agent()
+    with agent.client() as client:
+        for path, factor in zip(multipliers[:3], (1, 2, 3), strict=True):
+            client.load(StageSpec(name="m", artifact=client.put_artifact(path)))
+            reply = client.infer("m", {"x": np.ones((1, 3, 2, 2), np.float32)})
+            assert reply.outputs["y"].flat[0] == factor
+    with urllib.request.urlopen(f"{agent.url}/metrics", timeout=10) as reply:
+        assert 'tierwise_open_sessions{tier="edge"} 1.0' in reply.read().decode()
+
+
 def test_a_request_is_one_log_line_and_so_is_what_happens_to_the_agent(start_agent, head_model):
     tail = start_agent("--log-format", "json", "--model", f"m={head_model}", tier="cloud")
     head = start_agent("--log-format", "json", tier="edge")

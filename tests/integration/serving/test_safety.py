@@ -1,5 +1,6 @@
 """What strangers may not do, against real agents."""
 
+import gzip
 import json
 import resource
 import socket
@@ -69,6 +70,24 @@ def test_the_token_is_asked_for_everywhere_but_for_health(start_agent, tmp_path,
         for head, status in ((good, 400), (good, 400), (path, 401)):
             sock.sendall((head + length).encode() + body)
             assert sock.recv(65536).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_who_has_no_token_is_told_which_scheme(start_agent, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("0123456789abcdef0123\n")
+    agent = start_agent("--token-file", str(file))
+    answer = _ask(agent.port, b"GET /v2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"WWW-Authenticate: Bearer" in answer
+
+
+def test_a_compressed_body_is_refused_and_not_unpacked(edge):
+    body = gzip.compress(b'{"inputs": []}')
+    head = "POST /v2/models/affine/infer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    head += f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    answer = _ask(edge.port, head.encode() + body)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"Compressed bodies are not accepted" in answer
 
 
 @pytest.mark.parametrize(

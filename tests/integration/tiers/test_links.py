@@ -7,11 +7,13 @@ What is achieved on a quiet one is printed by ``benchmarks/emulation.py``.
 import socket
 import statistics
 import time
+from pathlib import Path
 
 import pytest
 
 from tierwise.errors import EnvironmentFault, UserError
 from tierwise.tiers.emulated import kernel_links
+from tierwise.tiers.emulated.linux import inside
 
 
 def test_every_tier_reaches_every_other_and_itself(lab, running):
@@ -159,6 +161,9 @@ def test_a_discipline_is_tried_and_taken_away_again(lab):
     lab.start(lab.pair, backend="root").close()  # or skips
     links = kernel_links.KernelLinks(["mobile"])
     try:
+        with inside(links.namespaces[0]):
+            kept = {name: (Path("/proc/sys") / name).read_text() for name in kernel_links._SETTINGS}
+        assert {name: text.strip() for name, text in kept.items()} == kernel_links._SETTINGS
         assert links._can_queue("tbf", rate=1_000_000, burst=10_000, limit=100_000)
         assert not links._can_queue("no-such-discipline")
         assert links._can_queue("tbf", rate=1_000_000, burst=10_000, limit=100_000)

@@ -4,6 +4,7 @@ import time
 import pytest
 
 from tierwise.serving.faults import BadRequest, Cancelled, DeadlinePassed
+from tierwise.serving.inference import Slots
 from tierwise.serving.job import Job
 
 
@@ -80,3 +81,18 @@ def test_a_client_that_nobody_watches_is_asked_itself(job):
         theirs.close()
         with pytest.raises(Cancelled):
             job.check()
+
+
+def test_who_leaves_while_others_compute_gives_up_its_place_in_the_queue(job):
+    slots = Slots(1)
+    slots.wait(job)
+    other = Job("edge", received_at=time.perf_counter(), received_bytes=10)
+    other.cancel()
+    with pytest.raises(Cancelled):
+        slots.wait(other)
+    late = Job("edge", received_at=time.perf_counter(), received_bytes=10)
+    late.limit(0.0)
+    with pytest.raises(DeadlinePassed):
+        slots.wait(late)
+    slots.release(job)
+    slots.wait(Job("edge", received_at=time.perf_counter(), received_bytes=10))

@@ -7,7 +7,8 @@ from tierwise.measure.machine import MachineState
 from tierwise.measure.outcome import MeasureOutcome, StopReason
 from tierwise.measure.sample import Block, Failure, Sample
 from tierwise.measure.warm_up import WarmUp
-from tierwise.study.caveats import crowded_caveats, measured_caveats
+from tierwise.store.results import ProbeFigure
+from tierwise.study.caveats import crowded_caveats, measured_caveats, probe_caveats
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier
 
 CONDITION = NetworkCondition({"mobile-cloud": LinkShape(1e6)})
@@ -83,3 +84,24 @@ def test_a_tier_measured_without_its_limit_says_which_limit():
     assert warning.subject == "mobile"
     assert "fits the 512 MiB of tier mobile alone" in warning.evidence
     assert "`operators: {use: ...}`" in warning.advice
+
+
+@pytest.mark.parametrize(
+    ("quantity", "asked", "within", "off", "kind"),
+    [
+        ("cpu factor", 0.5, (0.46, 0.54), (0.44, 0.56), WarningKind.CPU_OFF),
+        ("bandwidth_bit_per_s", 10e6, (9.1e6, 10.9e6), (8.9e6, 11.1e6), WarningKind.LINK_OFF),
+        ("rtt_s", 0.05, (0.0455, 0.0545), (0.0445, 0.0555), WarningKind.LINK_OFF),
+        ("rtt_s", 0.0, (0.0009,), (0.0011,), WarningKind.LINK_OFF),
+    ],
+)
+def test_what_was_not_achieved_within_ten_percent_is_a_warning(quantity, asked, within, off, kind):
+    def told(achieved):
+        probe = ProbeFigure("edge", quantity, asked, achieved, "how it was kept")
+        return probe_caveats([probe], CONDITION)
+
+    assert [told(achieved) for achieved in within] == [[] for _ in within]
+    for achieved in off:
+        (warning,) = told(achieved)
+        assert (warning.kind, warning.subject) == (kind, "edge")
+        assert "how it was kept" in warning.evidence

@@ -213,3 +213,13 @@ def test_groups_of_owners_that_are_gone_are_removed_however_deep(tree):
     assert cgroups.remove_stale() == (gone.name,)
     assert not gone.exists()
     assert mine.path.exists()
+
+
+def test_a_group_with_processes_of_another_pid_namespace_is_somebody_elses(tree):
+    found = tree("/a")
+    found.own.mkdir()
+    theirs = found.own / "tierwise-4194305-1-4194306-edge-memory"
+    theirs.mkdir()
+    (theirs / "cgroup.procs").write_text("0\n")  # how the kernel shows them
+    assert cgroups.remove_stale() == ()
+    assert theirs.exists()

@@ -1,0 +1,59 @@
+"""An agent's process where no control group limits its memory: looked at, and killed."""
+
+import os
+import select
+import sys
+import time
+
+import pytest
+
+from tierwise.tiers.emulated.agents import Agent, Limits, Setup
+from tierwise.tiers.emulated.linux import IS_LINUX
+
+MIB = 2**20
+SLEEPS = "import time; time.sleep(600)"
+
+
+def _agent(limit_bytes: int) -> Agent:
+    return Agent(Limits("edge", None, limit_bytes), Setup("", "", watched=True))
+
+
+def _until(agent: Agent, condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, agent.last_words()
+        ready, _, _ = select.select(list(agent.pipes), [], [], 0.02)
+        for pipe in ready:
+            agent.read(pipe)
+        agent.watch_memory()
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="needs /proc")
+def test_who_holds_more_than_the_limit_is_killed_and_that_is_said_until_the_next_start():
+    agent = _agent(60 * MIB)
+    try:
+        agent.start([sys.executable, "-c", f"x = b'x' * {200 * MIB}; {SLEEPS}"])
+        _until(agent, lambda: not agent.alive)
+        assert agent.oom_killed
+        assert agent.peak_memory_bytes > 60 * MIB
+        assert "SIGKILL" in agent.last_words()
+        agent.start([sys.executable, "-c", SLEEPS])
+        assert agent.alive
+        agent.watch_memory()
+        assert not agent.oom_killed
+    finally:
+        agent.stop()
+    assert not agent.alive
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="needs /proc")
+def test_who_ends_for_another_reason_was_not_killed_for_memory():
+    agent = _agent(500 * MIB)
+    try:
+        agent.start([sys.executable, "-c", SLEEPS])
+        agent.watch_memory()
+        os.kill(agent.pid, 9)
+        _until(agent, lambda: not agent.alive)
+        assert not agent.oom_killed
+    finally:
+        agent.stop()
