@@ -13,7 +13,6 @@ what answers it. After a pause every line of Python costs ten times what it does
 """
 
 import os
-import select
 import socket
 import threading
 import time
@@ -47,8 +46,9 @@ _HEAD_BYTES = 8192
 _READY_BYTES = 2**20
 # Of the last body, this much is taken to come again: more than any JSON part that is remembered.
 _SAME_BYTES = 2048
-# A client that has sent nothing for this long after its answer is not in a hurry. heuristic.
-_BREATHER_MS = 2
+# A client that has sent nothing for this long after its answer is not in a hurry; before that it
+# may need the core to read its answer. heuristic.
+_BREATHER_S = 0.002
 
 Expect = Callable[[HttpRequest, socket.socket], Callable[[], HttpResponse]]
 
@@ -124,9 +124,9 @@ class Lane:
         self._left = False
         self._last: Head | None = None
         self._last_text = b""
+        self._start: bytes | None = None
         self._ready: _Ready | None = None
-        self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
+        self._limit_s = 0.0
 
     def start(self) -> None:
         """Start the thread."""
@@ -136,7 +136,7 @@ class Lane:
         leftover = Leftover(closed=True)
         try:
             self._sock.settimeout(None)
-            limit_waits(self._sock, _LOOK_UP_S)
+            self._limit(_LOOK_UP_S)
             leftover = self._serve()
             limit_waits(self._sock, 0)
             # The event loop has the same open socket under a descriptor of its own.
@@ -148,6 +148,12 @@ class Lane:
             self._sock.close()
             self._lanes.leave()
             self._give_back(leftover)
+
+    def _limit(self, seconds: float) -> None:
+        """Let no call on the connection wait for longer."""
+        if seconds != self._limit_s:
+            limit_waits(self._sock, seconds)
+            self._limit_s = seconds
 
     def _serve(self) -> Leftover:
         while True:
@@ -167,9 +173,8 @@ class Lane:
             start = bytes(request.body[:_SAME_BYTES])
             self._write(answer())
             del answer, ready, request
-            # The client may need this core to read its answer.
-            if not self._poll.poll(_BREATHER_MS):
-                self._make_ready(start)
+            self._start = start
+            self._limit(_BREATHER_S)
 
     def _unserved(self) -> Leftover:
         return Leftover(bytes(memoryview(self._head)[: self._have]), closed=self._left)
@@ -183,6 +188,7 @@ class Lane:
             try:
                 count = self._sock.recv_into(memoryview(self._head)[self._have :])
             except BlockingIOError:
+                self._make_ready()
                 waited_s = time.perf_counter() - since
                 if self._lanes.closing or waited_s > (_STALL_S if self._have else _IDLE_S):
                     return None
@@ -225,10 +231,11 @@ class Lane:
             return None
         return _Ready(text, request, answer)
 
-    def _make_ready(self, start: bytes) -> None:
-        """Prepare for another request with the last one's head, whose body began with ``start``."""
-        head = self._last
-        if head is None or not head.length or head.length > _READY_BYTES or self._lanes.closing:
+    def _make_ready(self) -> None:
+        """Prepare, once, for another request with the last one's head, whose body begins as its."""
+        self._limit(_LOOK_UP_S)
+        head, start, self._start = self._last, self._start, None
+        if head is None or start is None or not head.length or head.length > _READY_BYTES:
             return
         text = self._last_text
         self._ready = self._expect(text, self._next_request(head, len(text)), start)
@@ -260,6 +267,7 @@ class Lane:
             try:
                 count = self._sock.recv_into(body[have:], 0, socket.MSG_WAITALL)
             except BlockingIOError:
+                self._limit(_LOOK_UP_S)
                 count = -1
             if count == 0:
                 return Leftover(closed=True)

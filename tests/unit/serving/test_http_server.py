@@ -223,7 +223,7 @@ def test_a_client_that_trickles_into_a_lane_loses_it(monkeypatch):
 
 
 def test_a_lane_makes_ready_what_answers_another_request_like_the_last(monkeypatch):
-    monkeypatch.setattr(lanes, "_BREATHER_MS", 0)
+    monkeypatch.setattr(lanes, "_BREATHER_S", 0.001)
     head = b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
     async def test(server):
