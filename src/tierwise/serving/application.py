@@ -154,6 +154,11 @@ class AgentApplication:
         self.service.close()
 
     @property
+    def under_way(self) -> int:
+        """Inference requests that are being answered."""
+        return self.service.under_way
+
+    @property
     def pending(self) -> int:
         """Inference requests that wait or run."""
         return self._workers.waiting + self.service.under_way

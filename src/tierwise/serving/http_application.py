@@ -54,5 +54,9 @@ class Application(Protocol):
             Refusal: it isn't worth reading.
         """
 
+    @property
+    def under_way(self) -> int:
+        """Inference requests that are being answered."""
+
     def refused(self, refusal: Refusal) -> HttpResponse:
         """The answer to a request that wasn't handled."""

@@ -34,7 +34,7 @@ class Connections:
         self.open: set[OpenConnection] = set()
         self.in_flight_bytes = 0
         self.draining = False
-        self.lanes = Lanes(application.expect, limits)
+        self.lanes = Lanes(application.expect, lambda: application.under_way > 0, limits)
 
     def sweep(self) -> None:
         """Close every connection whose time is up; called about once a second."""

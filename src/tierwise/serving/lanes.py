@@ -78,9 +78,10 @@ class _Ready:
 class Lanes:
     """The lanes of one agent."""
 
-    def __init__(self, expect: Expect, limits: Limits) -> None:
-        """Let lanes ask ``expect`` for what answers a request, while its body is on its way."""
+    def __init__(self, expect: Expect, busy: Callable[[], bool], limits: Limits) -> None:
+        """Serve with what ``expect`` says answers a request; ``busy``: whether one is under way."""
         self.expect = expect
+        self.busy = busy
         self.limits = limits
         self.closing = False
         self._lock = threading.Lock()
@@ -234,6 +235,8 @@ class Lane:
     def _make_ready(self) -> None:
         """Prepare, once, for another request with the last one's head, whose body begins as its."""
         self._limit(_LOOK_UP_S)
+        if self._lanes.busy():
+            return  # another request needs the core now; later, if there is a later
         head, start, self._start = self._last, self._start, None
         if head is None or start is None or not head.length or head.length > _READY_BYTES:
             return

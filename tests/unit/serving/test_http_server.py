@@ -35,6 +35,8 @@ class Echo:
         line = f"{request.method} {request.path} ".encode()
         respond(HttpResponse(200, [line, bytes(request.body)], "text/plain"))
 
+    under_way = 0
+
     def expect(self, request: HttpRequest, _client):
         """Answers in a lane."""
         self.expected.append(bytes(request.body[: request.present]))
