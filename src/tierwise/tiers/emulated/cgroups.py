@@ -211,7 +211,9 @@ def _remove(path: Path) -> None:
     deadline = time.monotonic() + 5.0
     while path.exists():
         try:
-            pids = [int(pid) for pid in (path / "cgroup.procs").read_text().split()]
+            listed = (path / "cgroup.procs").read_text("ascii").split()
+            # 0 stands for a process of another namespace; to kill(2) it means our own group.
+            pids = [int(pid) for pid in listed if pid != "0"]
         except OSError:  # gone meanwhile
             pids = []
         for pid in pids:
