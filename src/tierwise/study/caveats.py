@@ -12,7 +12,7 @@ from tierwise.store.results import ProbeFigure
 from tierwise.tiers.topology import NetworkCondition, Tier
 from tierwise.units import format_bandwidth, format_bytes, format_duration
 
-# The issue's own limit for emulation that must be told.
+# What emulation may be off before it must be told.
 _OFF = 0.10
 # heuristic: what a round trip through two processes' schedulers costs by itself.
 _RTT_SLACK_S = 1e-3

@@ -11,7 +11,7 @@ from tierwise.store.results import ProbeFigure, StudyResults
 from tierwise.tiers.topology import Tier
 
 QUANTITY = "compute of requests"
-# The issue's own limit for emulation that must be told.
+# What a probe allows a share to be off (`benchmarks/emulation.py`).
 _OFF = 0.10
 # Of each of the two medians, so that their ratio's is at least 95% (Bonferroni).
 _CONFIDENCE = 0.975
