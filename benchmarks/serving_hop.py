@@ -176,8 +176,7 @@ class Stack:
 
     def __call__(self) -> float:
         begun = time.perf_counter()
-        body, length = encode_request(self.tensors)
-        headers = {"Inference-Header-Content-Length": str(length)}
+        body, headers = encode_request(self.tensors)
         self.pool.request("POST", "/v2/models/slice/infer", body, headers)
         return time.perf_counter() - begun
 

@@ -18,7 +18,7 @@ from tierwise.errors import TierFault, UserError
 from tierwise.serving.artifacts import sha256_of
 from tierwise.serving.connection_pool import ConnectionPool, fault_of
 from tierwise.serving.decoding import decode_outputs
-from tierwise.serving.encoding import encode_request
+from tierwise.serving.encoding import JSON_HEADERS, encode_request
 from tierwise.serving.faults import Refusal
 from tierwise.serving.http_client import RawReply
 from tierwise.serving.http_head import json_length
@@ -219,17 +219,12 @@ class AgentClient:
         parameters: dict[str, Any] = {TIMING: True} if timing else {}
         if timeout_s is not None:
             parameters["timeout"] = max(1, round(timeout_s * 1e6))
-        body, json_bytes = encode_request(_tensors(payload), parameters)
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Inference-Header-Content-Length": str(json_bytes),
-        }
-        path = infer_path(model)
+        body, headers = encode_request(_tensors(payload), parameters)
         encoded = time.perf_counter()
         patience_s = timeout_s or self._timeout_s
         deadline = None if patience_s is None else encoded + patience_s
         try:
-            reply = self._pool.request("POST", path, body, headers, deadline=deadline)
+            reply = self._pool.request("POST", infer_path(model), body, headers, deadline=deadline)
         except OSError as error:
             raise fault_of(error, self.url, f"inference of {model}") from error
         answered = time.perf_counter()
@@ -276,8 +271,9 @@ class AgentClient:
         self, path: str, body: bytes, what: str, hints: Mapping[int, str] | None = None
     ) -> RawReply:
         with self._patience(what) as patience:
-            headers = {"Content-Type": "application/json"}
-            reply = self._pool.request("POST", path, [body], headers, deadline=patience.deadline)
+            reply = self._pool.request(
+                "POST", path, [body], JSON_HEADERS, deadline=patience.deadline
+            )
         return self._check(reply, what, hints)
 
     @contextmanager

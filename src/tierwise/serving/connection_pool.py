@@ -1,13 +1,14 @@
 """Connections to one address, pooled and kept alive."""
 
 import ssl
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tierwise.errors import TierFault, UserError
+from tierwise.serving.encoding import Headers
 from tierwise.serving.http_client import ConnectionLost, HttpConnection, RawReply
 from tierwise.serving.strict_json import Buffer
 from tierwise.tiers import dialling
@@ -63,8 +64,8 @@ class ConnectionPool:
         self._dial = dial or dialling.dial
         self._token = token
         self._tls = tls
+        # Without a lock: a list's append and pop are atomic.
         self._idle: list[HttpConnection] = []
-        self._lock = threading.Lock()
         self._closed = False
 
     def request(
@@ -72,7 +73,7 @@ class ConnectionPool:
         method: str,
         path: str,
         body: Sequence[Buffer] = (),
-        headers: Mapping[str, str] | None = None,
+        headers: Headers = (),
         *,
         deadline: float | None = None,
         on_connection: Callable[[HttpConnection], None] | None = None,
@@ -101,13 +102,12 @@ class ConnectionPool:
 
     def _take(self) -> tuple[HttpConnection, bool]:
         while True:
-            with self._lock:
-                connection = self._idle.pop() if self._idle else None
-            if connection is None:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
                 return self._connect(), True
             # One that was just used is not asked: it costs a system call, and a closed one shows.
-            rested_s = time.perf_counter() - connection.idle_since
-            if rested_s < _FRESH_S or not connection.stale:
+            if time.perf_counter() < connection.idle_since + _FRESH_S or not connection.stale:
                 return connection, False
             connection.close()
 
@@ -124,20 +124,20 @@ class ConnectionPool:
         return HttpConnection(sock, address.text.split("//")[1], self._token)
 
     def _give_back(self, connection: HttpConnection) -> None:
-        with self._lock:
-            if connection.reusable and not self._closed and len(self._idle) < _KEPT:
-                connection.idle_since = time.perf_counter()
-                self._idle.append(connection)
-                return
-        connection.close()
+        if not connection.reusable or len(self._idle) >= _KEPT:
+            connection.close()
+            return
+        connection.idle_since = time.perf_counter()
+        self._idle.append(connection)
+        if self._closed:  # while it was in use
+            self.close()
 
     def close(self) -> None:
         """Close the kept connections; those in use are closed when they come back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._closed = True
+        while self._idle:
+            with suppress(IndexError):  # another thread may take it
+                self._idle.pop().close()
 
 
 def fault_of(error: OSError, url: str, what: str) -> TierFault:

@@ -8,18 +8,17 @@ Sources: https://github.com/kserve/open-inference-protocol (REST) and Triton Inf
 "Binary Tensor Data Extension".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 
-from tierwise.serving.datatypes import BYTES, NUMPY_OF
+from tierwise.serving.announcement import Announcement, announced, name_of
 from tierwise.serving.faults import BadRequest, Refusal, TooLarge
 from tierwise.serving.limits import DEFAULT_LIMITS, Limits
-from tierwise.serving.messages import InferRequest, InferResponse, RequestedOutput, WireTensor
+from tierwise.serving.messages import InferRequest, InferResponse, RequestedOutput
 from tierwise.serving.strict_json import Buffer, mapping, objects, parse_json
-from tierwise.serving.tensor_data import check_shape, from_binary, from_json
 from tierwise.serving.timing import TIMING
 
 # A client sends the same JSON part again and again, or one for each size of image.
@@ -30,21 +29,10 @@ _TIMED_ALONE = b'{"%b":[' % TIMING.encode()
 _TIMED = _PARAMETERS + _TIMED_ALONE[:-1]
 
 
-class _Announced(NamedTuple):
-    """A tensor as the JSON part tells of it; ``size``: of its raw data, ``None``: it is JSON."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    parameters: Mapping[str, Any]
-    size: int | None
-    data: object
-
-
 class _RequestHeader(NamedTuple):
     """The JSON part of a request, checked as far as it can be without the data."""
 
-    inputs: tuple[_Announced, ...]
+    inputs: Announcement
     outputs: tuple[RequestedOutput, ...]
     parameters: Mapping[str, Any]
     request_id: str
@@ -54,7 +42,7 @@ class _RequestHeader(NamedTuple):
 class _ResponseHeader(NamedTuple):
     """The same of a response; ``entries``: its outputs as JSON, if all their data are binary."""
 
-    outputs: tuple[_Announced, ...]
+    outputs: Announcement
     parameters: Mapping[str, Any]
     model_name: str
     model_version: str
@@ -64,7 +52,7 @@ class _ResponseHeader(NamedTuple):
     def response(self, binary: memoryview) -> InferResponse:
         """The whole of it; raises :class:`BadRequest` where the data isn't what was announced."""
         wire = None if self.entries is None else (self.entries, binary)
-        return InferResponse(_tensors(self.outputs, binary), *self[1:-1], wire)
+        return InferResponse(self.outputs.read(binary), *self[1:-1], wire)
 
 
 class Told(NamedTuple):
@@ -109,13 +97,7 @@ def decode_request(
     text, binary = _split(body, json_bytes, limits)
     known = json_bytes is not None and json_bytes <= _REMEMBERED_BYTES
     header = (_remembered_header if known else _read_header)(bytes(text), limits)
-    return InferRequest(
-        _tensors(header.inputs, binary),
-        header.outputs,
-        header.parameters,
-        header.request_id,
-        header.binary_default,
-    )
+    return InferRequest(header.inputs.read(binary), *header[1:])
 
 
 def decode_ahead(
@@ -136,9 +118,9 @@ def decode_ahead(
         return None
     try:
         header = _remembered_header(bytes(body[:json_bytes]), limits)
-        if any(tensor.size is None or tensor.datatype == BYTES for tensor in header.inputs):
+        if header.inputs.layout is None:
             return None
-        return InferRequest(_tensors(header.inputs, body[json_bytes:]), *header[1:])
+        return InferRequest(header.inputs.read(body[json_bytes:]), *header[1:])
     except Refusal:
         return None
 
@@ -154,13 +136,13 @@ def _read_header(text: bytes, limits: Limits) -> _RequestHeader:
             raise BadRequest(f"'classification' is {count!r:.100}; write a number of classes.")
         default = parameters.get("binary_data_output", False)
         binary = options.get("binary_data", default) is True
-        wanted.append(RequestedOutput(_name(entry), binary, classification=count))
+        wanted.append(RequestedOutput(name_of(entry), binary, classification=count))
     entries = objects(header.get("inputs"), "inputs", limits)
     request_id = header.get("id", "")
     if not isinstance(request_id, str):
         raise BadRequest(f"'id' is {request_id!r:.100}; write text.")
     return _RequestHeader(
-        inputs=_announced(entries, "input", limits),
+        inputs=announced(entries, "input", limits),
         outputs=tuple(wanted),
         parameters=parameters,
         request_id=request_id,
@@ -207,8 +189,8 @@ def decode_outputs(
 def _read_response(text: bytes, limits: Limits) -> _ResponseHeader:
     header = _present(parse_json(text, limits))
     entries = [_present(entry) for entry in objects(header.get("outputs"), "outputs", limits)]
-    outputs = _announced(entries, "output", limits)
-    in_binary = bool(outputs) and all(output.size is not None for output in outputs)
+    outputs = announced(entries, "output", limits)
+    in_binary = all(output.size is not None for output in outputs.tensors) and bool(entries)
     return _ResponseHeader(
         outputs=outputs,
         parameters=mapping(header.get("parameters", {}), "parameters"),
@@ -241,59 +223,3 @@ def _split(body: Buffer, json_bytes: int | None, limits: Limits) -> tuple[memory
 def _present(members: Mapping[str, Any]) -> dict[str, Any]:
     """Without those that are null: what isn't there, as some servers say it (KServe's own)."""
     return {name: value for name, value in members.items() if value is not None}
-
-
-def _name(entry: Mapping[str, Any]) -> str:
-    name = entry.get("name")
-    if not isinstance(name, str) or not name:
-        raise BadRequest(f"A tensor's 'name' is {name!r:.100}; write text.")
-    return name
-
-
-def _announced(
-    entries: Sequence[dict[str, Any]], what: str, limits: Limits
-) -> tuple[_Announced, ...]:
-    announced: dict[str, _Announced] = {}
-    for entry in entries:
-        name = _name(entry)
-        if name in announced:
-            raise BadRequest(f"There are two {what}s named {name!r:.100}.")
-        shape = check_shape(entry.get("shape"), name, limits)
-        datatype = entry.get("datatype")
-        if datatype != BYTES and (not isinstance(datatype, str) or datatype not in NUMPY_OF):
-            raise BadRequest(
-                f"Tensor {name!r:.100} has datatype {datatype!r:.100}; "
-                f"the datatypes are {', '.join([*NUMPY_OF, BYTES])}."
-            )
-        parameters = dict(mapping(entry.get("parameters", {}), "a tensor's parameters"))
-        size = parameters.pop("binary_data_size", None)
-        if size is not None and "data" in entry:
-            raise BadRequest(f"Tensor {name!r:.100} has both 'data' and binary_data_size.")
-        data = entry.get("data")
-        announced[name] = _Announced(name, datatype, shape, parameters, size, data)
-    return tuple(announced.values())
-
-
-def _tensors(announced: Iterable[_Announced], binary: memoryview) -> tuple[WireTensor, ...]:
-    tensors: list[WireTensor] = []
-    start, total = 0, len(binary)
-    for tensor in announced:
-        name, size = tensor.name, tensor.size
-        if size is None:
-            array = from_json(tensor.data, name, tensor.datatype, tensor.shape)
-        else:
-            if not isinstance(size, int) or not 0 <= size <= total - start:
-                raise BadRequest(
-                    f"Tensor {name!r:.100} has binary_data_size {size!r:.100}, but "
-                    f"{total - start} bytes are left of the body."
-                )
-            piece = binary[start : start + size]
-            array = from_binary(piece, name, tensor.datatype, tensor.shape)
-            start += size
-        tensors.append(WireTensor(name, array, tensor.parameters))
-    if start != total:
-        raise BadRequest(
-            f"{total - start} bytes follow the last tensor: the sizes given by "
-            "binary_data_size must add up to the body."
-        )
-    return tuple(tensors)

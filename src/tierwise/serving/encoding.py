@@ -17,33 +17,49 @@ from tierwise.serving.messages import InferResponse, WireTensor
 from tierwise.serving.strict_json import Buffer
 from tierwise.serving.tensor_data import to_binary, to_json
 
+# Names and values of an HTTP request's further headers.
+Headers = tuple[tuple[str, str], ...]
+JSON_HEADERS: Headers = (("Content-Type", "application/json"),)
+
 # A model's tensors, or one for each size of image.
 _REMEMBERED = 128
 
 
 def encode_request(
-    inputs: Iterable[WireTensor],
+    inputs: Sequence[WireTensor],
     parameters: Mapping[str, Any] | None = None,
     request_id: str = "",
-) -> tuple[list[Buffer], int]:
+) -> tuple[list[Buffer], Headers]:
     """Encode a request, every tensor in binary and every output asked for in binary.
 
     Returns:
-        The buffers of the body in order, and the length of the JSON part.
+        The buffers of the body in order, and the headers that go with it.
     """
-    entries, blobs = _encode_tensors((tensor, True) for tensor in inputs)
+    blobs = [to_binary(tensor.array) for tensor in inputs]
+    entries = b"[%b]" % b",".join(map(_binary_entry, inputs, blobs))
     options = orjson.dumps({"binary_data_output": True, **(parameters or {})})
     name = b',"id":' + orjson.dumps(request_id) if request_id else b""
     text = b'{"parameters":%b,"inputs":%b%b}' % (options, entries, name)
-    return [text, *blobs], len(text)
+    return [text, *blobs], _binary_headers(len(text))
+
+
+@lru_cache(_REMEMBERED)
+def _binary_headers(json_bytes: int) -> Headers:
+    return (
+        ("Content-Type", "application/octet-stream"),
+        ("Inference-Header-Content-Length", str(json_bytes)),
+    )
 
 
 def encode_json_request(
     inputs: Iterable[WireTensor],
     parameters: Mapping[str, Any] | None = None,
     request_id: str = "",
-) -> bytes:
+) -> tuple[list[Buffer], Headers]:
     """Encode a request as JSON alone, for servers without the binary extension.
+
+    Returns:
+        As :func:`encode_request`.
 
     Raises:
         BadRequest: a tensor holds NaN or infinity, which JSON cannot carry.
@@ -57,7 +73,7 @@ def encode_json_request(
         ) from error
     options = b',"parameters":' + orjson.dumps(dict(parameters)) if parameters else b""
     name = b',"id":' + orjson.dumps(request_id) if request_id else b""
-    return b'{"inputs":%b%b%b}' % (entries, options, name)
+    return [b'{"inputs":%b%b%b}' % (entries, options, name)], JSON_HEADERS
 
 
 def encode_response(
@@ -116,18 +132,23 @@ def _encode_tensors(
     """The list of tensors as JSON, and the raw data of those that go in binary."""
     entries: list[bytes] = []
     blobs: list[Buffer] = []
-    for (name, array, parameters), binary in tensors:
+    for tensor, binary in tensors:
+        name, array, parameters = tensor
         if not binary:
             entries.append(_entry(name, array.dtype, array.shape, parameters, to_json(array)))
             continue
         blob = to_binary(array)
         blobs.append(blob)
-        if parameters:
-            sized = {**parameters, "binary_data_size": len(blob)}
-            entries.append(_entry(name, array.dtype, array.shape, sized))
-        else:
-            entries.append(_plain_entry(name, array.dtype, array.shape, len(blob)))
+        entries.append(_binary_entry(tensor, blob))
     return b"[%b]" % b",".join(entries), blobs
+
+
+def _binary_entry(tensor: WireTensor, blob: Buffer) -> bytes:
+    name, array, parameters = tensor
+    if not parameters:
+        return _plain_entry(name, array.dtype, array.shape, len(blob))
+    sized = {**parameters, "binary_data_size": len(blob)}
+    return _entry(name, array.dtype, array.shape, sized)
 
 
 @lru_cache(_REMEMBERED)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import httptools
 import numpy as np
 
-from tierwise.serving.encoding import body_bytes
+from tierwise.serving.encoding import Headers, body_bytes
 from tierwise.serving.plain_sockets import limit_waits, send_all
 from tierwise.serving.strict_json import Buffer
 
@@ -27,6 +27,7 @@ _PIECE_BYTES = 256 * 1024
 # Of large heads nobody sends many alike.
 _REMEMBERED = 64
 _MAX_HEAD_BYTES = 64 * 1024
+_CONTINUE = (b"HTTP/1.1 100", b"HTTP/1.0 100")
 
 
 class ConnectionLost(OSError):
@@ -137,7 +138,7 @@ class HttpConnection:
         method: str,
         path: str,
         body: Sequence[Buffer] = (),
-        headers: Mapping[str, str] | None = None,
+        headers: Headers = (),
         deadline: float | None = None,
     ) -> RawReply:
         """Send one request and read its answer.
@@ -155,8 +156,7 @@ class HttpConnection:
         self._deadline = deadline
         self._arm()
         size = body_bytes(body)
-        lines = () if headers is None else tuple(headers.items())
-        head = _request_head(method, path, self._common, lines, size)
+        head = _request_head(method, path, self._common, headers, size)
         try:
             self._send([head, *body])
         except (BrokenPipeError, ConnectionResetError):
@@ -168,26 +168,26 @@ class HttpConnection:
             self._watch(self.watched)
         return self._receive(method, len(head) + size)
 
-    def _left_s(self) -> float | None:
-        """Until the deadline; raises where it has passed."""
+    def _left_s(self) -> float:
+        """Until the deadline, 0 where there is none; raises where it has passed."""
         if self._deadline is None:
-            return None
-        left = self._deadline - time.perf_counter()
-        if left <= 0:
+            return 0.0
+        left_s = self._deadline - time.perf_counter()
+        if left_s <= 0:
             raise TimeoutError("the deadline has passed")
-        return left
+        return left_s
 
     def _arm(self) -> None:
-        """Let no call wait beyond the deadline. To be called again after one that moved less."""
-        left = self._left_s()
-        if not self._plain:
-            self._sock.settimeout(left)
-            return
-        limit_s = left or 0.0
+        """Let no call wait beyond the deadline. To be called before each that may wait."""
+        left_s = self._left_s()
         # A limit that is at most 1% too long does: it spares two system calls a request.
-        if not limit_s <= self._limit_s <= limit_s * 1.01:
-            limit_waits(self._sock, limit_s)
-            self._limit_s = limit_s
+        if left_s <= self._limit_s <= left_s * 1.01:
+            return
+        self._limit_s = left_s
+        if self._plain:
+            limit_waits(self._sock, left_s)
+        else:
+            self._sock.settimeout(left_s or None)
 
     def _send(self, buffers: list[Buffer]) -> None:
         if not self._plain:
@@ -211,8 +211,8 @@ class HttpConnection:
         poller.register(self._sock, select.POLLIN)
         poller.register(watched, select.POLLIN)
         while True:
-            left = self._left_s()
-            ready = [fd for fd, _ in poller.poll(None if left is None else left * 1000)]
+            left_s = self._left_s()
+            ready = [fd for fd, _ in poller.poll(left_s * 1000 if left_s else None)]
             if self._sock.fileno() in ready:
                 return
             if watched.fileno() in ready:
@@ -222,18 +222,20 @@ class HttpConnection:
 
     def _receive(self, method: str, sent_bytes: int) -> RawReply:
         end, have = self._receive_head()
-        if self._head.startswith((b"HTTP/1.1 100", b"HTTP/1.0 100")):
+        if self._head.startswith(_CONTINUE):
             self._head[: have - end] = self._head[end:have]
             end, have = self._receive_head(have - end)
+        text = bytes(self._head[:end])
+        known = _sized_head(text)
+        if known is None:
+            return self._receive_unsized(method, sent_bytes, text, have)
+        self.reusable = known.keep_alive
+        body = self._receive_sized(0 if method == "HEAD" else known.length, end, have)
+        return RawReply(known.status, known.headers, body, sent_bytes, end + len(body))
+
+    def _receive_unsized(self, method: str, sent_bytes: int, text: bytes, have: int) -> RawReply:
+        head, end = _ReplyHead(text), len(text)
         rest = memoryview(self._head)[end:have]
-        known = _sized_head(bytes(memoryview(self._head)[:end]))
-        body: memoryview
-        if known is not None:
-            empty = method == "HEAD"
-            body = memoryview(b"") if empty else self._receive_sized(known.length, rest)
-            self.reusable = known.keep_alive
-            return RawReply(known.status, known.headers, body, sent_bytes, end + len(body))
-        head = _ReplyHead(memoryview(self._head)[:end])
         body = memoryview(b"") if method == "HEAD" else self._receive_parsed(head, rest)
         self.reusable = head.keep_alive
         status = head.parser.get_status_code()
@@ -242,6 +244,8 @@ class HttpConnection:
     def _receive_head(self, have: int = 0) -> tuple[int, int]:
         """Where the headers end in the buffer, and how much is in it."""
         while (end := self._head.find(b"\r\n\r\n", 0, have)) < 0:
+            if have:
+                self._arm()
             if have >= _MAX_HEAD_BYTES:
                 raise OSError("the answer's headers are too long")
             if have == len(self._head):
@@ -250,22 +254,21 @@ class HttpConnection:
             if count == 0:
                 raise ConnectionLost(nothing_came=have == 0)
             have += count
-            if self._deadline is not None:
-                self._arm()
         return end + 4, have
 
-    def _receive_sized(self, length: int, rest: memoryview) -> memoryview:
-        body = np.empty(length, np.uint8).data if length else memoryview(b"")
-        have = min(len(rest), length)
-        if have:
-            body[:have] = rest[:have]
-        while have < length:
-            count = self._receive_into(body[have:], all_of_it=True)
+    def _receive_sized(self, length: int, end: int, have: int) -> memoryview:
+        """The body, which begins at ``end`` in the buffer, where ``have`` bytes are."""
+        if length == 0:
+            return memoryview(b"")
+        body = np.empty(length, np.uint8).data
+        present = min(have - end, length)
+        body[:present] = memoryview(self._head)[end : end + present]
+        while present < length:
+            self._arm()
+            count = self._receive_into(body[present:], all_of_it=True)
             if count == 0:
                 raise ConnectionLost(nothing_came=False)
-            have += count
-            if have < length:
-                self._arm()
+            present += count
         return body
 
     def _receive_parsed(self, head: _ReplyHead, rest: memoryview) -> memoryview:

@@ -53,7 +53,7 @@ class AgentCollector(Collector):
             labels=[*labels, "change"],
         )
         for name, model in self._models().items():
-            statistics = model.statistics
+            statistics = model.statistics.settled()
             where = [self._tier, name]
             requests.add_metric([*where, "success"], statistics.succeeded)
             requests.add_metric([*where, "failure"], statistics.failed)

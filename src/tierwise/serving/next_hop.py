@@ -10,7 +10,7 @@ import orjson
 
 from tierwise.serving.connection_pool import ConnectionPool
 from tierwise.serving.decoding import decode_outputs
-from tierwise.serving.encoding import encode_json_request, encode_request
+from tierwise.serving.encoding import Headers, encode_json_request, encode_request
 from tierwise.serving.faults import (
     BadRequest,
     DeadlinePassed,
@@ -57,7 +57,8 @@ class NextServer:
             parameters[TIMING] = True
         if job.deadline is not None:
             parameters["timeout"] = max(1, round((job.deadline - start) * 1e6))
-        body, headers = self._encode(wire, parameters, request.request_id)
+        encode = encode_request if self._binary else encode_json_request
+        body, headers = encode(wire, parameters, request.request_id)
         start = job.hop.lap("encode_s", start)
         reply = self._request(job, "POST", self._path, body, headers)
         start = job.hop.lap("next_s", start)
@@ -87,21 +88,9 @@ class NextServer:
         """The tier's name, or else the address."""
         return self._hop.tier or self._hop.url.split("//")[-1]
 
-    def _encode(
-        self, wire: list[WireTensor], parameters: dict[str, object], request_id: str
-    ) -> tuple[Sequence[Buffer], dict[str, str]]:
-        if not self._binary:
-            body = encode_json_request(wire, parameters, request_id)
-            return [body], {"Content-Type": "application/json"}
-        buffers, json_bytes = encode_request(wire, parameters, request_id)
-        return buffers, {
-            "Content-Type": "application/octet-stream",
-            "Inference-Header-Content-Length": str(json_bytes),
-        }
-
     def _ask_binary(self, job: Job) -> bool:
         """Whether the server's metadata list the binary extension."""
-        reply = self._request(job, "GET", "/v2", (), {})
+        reply = self._request(job, "GET", "/v2", (), ())
         if reply.status != 200:
             raise _refusal_of(reply, f"{self.name}, asked for its metadata (GET /v2),")
         try:
@@ -112,7 +101,7 @@ class NextServer:
         return isinstance(extensions, list) and BINARY_EXTENSION in extensions
 
     def _request(
-        self, job: Job, method: str, path: str, body: Sequence[Buffer], headers: dict[str, str]
+        self, job: Job, method: str, path: str, body: Sequence[Buffer], headers: Headers
     ) -> RawReply:
         try:
             return self._pool.request(

@@ -34,17 +34,16 @@ def send_all(sock: socket.socket, buffers: Sequence[Buffer], go_on: Callable[[],
     ``go_on`` is called after every call that wrote less; it raises where there is no more time.
     """
     left = sum(map(len, buffers))
-    views: Sequence[Buffer] = buffers
-    while True:
-        try:
-            sent = sock.sendmsg(views[:_GATHER])
-        except BlockingIOError:
-            sent = 0
-        left -= sent
-        if not left:
-            return
-        views = _without(views, sent)
+    while left := left - (sent := _send(sock, buffers[:_GATHER])):
+        buffers = _without(buffers, sent)
         go_on()
+
+
+def _send(sock: socket.socket, buffers: Sequence[Buffer]) -> int:
+    try:
+        return sock.sendmsg(buffers)
+    except BlockingIOError:
+        return 0
 
 
 def _without(buffers: Sequence[Buffer], sent: int) -> list[Buffer]:

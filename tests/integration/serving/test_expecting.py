@@ -24,8 +24,8 @@ def application(tmp_path, head_model):
 
 
 def body_of(array: np.ndarray) -> tuple[bytes, dict[str, str]]:
-    buffers, json_bytes = encode_request([WireTensor("x", array)])
-    return b"".join(map(bytes, buffers)), {HEADER_LENGTH: str(json_bytes)}
+    buffers, headers = encode_request([WireTensor("x", array)])
+    return b"".join(map(bytes, buffers)), {name.lower(): value for name, value in headers}
 
 
 def ask(application, expected: np.ndarray, came: np.ndarray, between=lambda: None) -> HttpResponse:

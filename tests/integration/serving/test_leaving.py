@@ -97,11 +97,12 @@ def _wait_pending(agent, count: int) -> None:
 
 
 def _request(model: str, name: str, rounds: int) -> bytes:
-    buffers, json_bytes = encode_request([WireTensor(name, np.array([rounds], np.int64))])
+    buffers, headers = encode_request([WireTensor(name, np.array([rounds], np.int64))])
     body = b"".join(bytes(buffer) for buffer in buffers)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     head = (
-        f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: x\r\n"
-        f"Inference-Header-Content-Length: {json_bytes}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: x\r\n{lines}"
+        f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

@@ -24,6 +24,12 @@ def _body(inputs, **more):
     return json.dumps({"inputs": inputs, **more}).encode()
 
 
+def encoded(tensors):
+    """A request's body, and the length of its JSON part."""
+    buffers, _ = encode_request(tensors)
+    return b"".join(buffers), len(buffers[0])
+
+
 def _tensor(**changes):
     return {"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]} | changes
 
@@ -31,8 +37,7 @@ def _tensor(**changes):
 @given(st.lists(ARRAYS, min_size=1, max_size=4))
 def test_binary_tensors_come_back_bit_by_bit(arrays):
     tensors = [WireTensor(f"t{index}", array) for index, array in enumerate(arrays)]
-    buffers, json_bytes = encode_request(tensors)
-    request = decode_request(b"".join(buffers), json_bytes)
+    request = decode_request(*encoded(tensors))
     for sent, got in zip(arrays, request.inputs, strict=True):
         assert got.array.dtype == sent.dtype
         assert got.array.shape == sent.shape
@@ -51,16 +56,16 @@ def test_json_tensors_come_back_equal(array):
 
 
 def test_a_large_tensor_is_a_view_of_the_body():
-    buffers, json_bytes = encode_request([WireTensor("x", np.ones((3, 1000), np.float32))])
-    body = np.frombuffer(b"".join(buffers), np.uint8)
+    text, json_bytes = encoded([WireTensor("x", np.ones((3, 1000), np.float32))])
+    body = np.frombuffer(text, np.uint8)
     array = decode_request(body.data, json_bytes).inputs[0].array
     assert np.shares_memory(array, body)
 
 
 def test_bytes_elements_come_back():
     array = np.array([b"", b"\x00\xff", b"abc"], dtype=object)
-    buffers, json_bytes = encode_request([WireTensor("x", array)])
-    assert list(decode_request(b"".join(buffers), json_bytes).inputs[0].array) == list(array)
+    request = decode_request(*encoded([WireTensor("x", array)]))
+    assert list(request.inputs[0].array) == list(array)
 
 
 def test_not_a_number_must_be_asked_for_in_binary():
@@ -164,8 +169,7 @@ def test_json_over_its_own_limit_is_refused_before_it_is_parsed():
 
 def _valid_body() -> tuple[bytes, int]:
     arrays = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([b"ab", b""], dtype=object)]
-    buffers, json_bytes = encode_request([WireTensor(f"t{i}", a) for i, a in enumerate(arrays)])
-    return b"".join(buffers), json_bytes
+    return encoded([WireTensor(f"t{i}", a) for i, a in enumerate(arrays)])
 
 
 @pytest.mark.slow
@@ -226,8 +230,8 @@ def test_an_answer_that_is_damaged_behind_its_timing_is_read_whole(end):
 
 def test_a_request_is_decoded_before_its_data_is_there():
     array = np.arange(5, dtype=np.float32)
-    buffers, json_bytes = encode_request([WireTensor("x", array)])
-    whole = np.frombuffer(b"".join(buffers), np.uint8)
+    text, json_bytes = encoded([WireTensor("x", array)])
+    whole = np.frombuffer(text, np.uint8)
     body = np.zeros_like(whole)
     body[:json_bytes] = whole[:json_bytes]
     read = decode_ahead(body.data, json_bytes, json_bytes, DEFAULT_LIMITS)
