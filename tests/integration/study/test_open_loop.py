@@ -8,7 +8,7 @@ from tierwise.store.results import TrialState
 from tierwise.study.parse import read_study_file
 from tierwise.study.run import run_study
 
-OPEN = "{arrivals: 2000, burst: 12, samples: 60, inputs: 4, backend: userspace}"
+OPEN = "{arrivals: 20000, burst: 12, samples: 60, inputs: 4, backend: userspace}"
 
 
 def rewritten(study_file, measure):
@@ -28,7 +28,7 @@ def test_requests_queue_where_they_come_faster_than_they_are_answered(subject, t
     # Every strategy: nothing is predicted for an open loop.
     assert measured
     assert not any(t.state is TrialState.PREDICTED for t in results.trials)
-    assert results.environment["requests"].startswith("open loop, Poisson arrivals at 2000")
+    assert results.environment["requests"].startswith("open loop, Poisson arrivals at 20000")
     for trial in measured:
         blocks, counts = np.unique(trial.block, return_counts=True)
         assert len(blocks) == 8  # verdicts need so many, though 5 bursts hold 60 samples
@@ -36,14 +36,16 @@ def test_requests_queue_where_they_come_faster_than_they_are_answered(subject, t
         assert WAIT_PART in trial.parts_s
         parts = sum(trial.parts_s.values())
         assert np.allclose(parts, trial.latency_s, rtol=0.02)
-        # Behind others on the tier or, where a busy machine sends late, before it was sent.
-        waited = trial.parts_s[f"queue@{trial.strategy.tiers[0]}"] + trial.parts_s[WAIT_PART]
-        assert np.quantile(waited, 0.9) > 0.0005  # closed loops never wait so long
+        # Behind others on the tier or, where a busy machine sends late, before it was sent: most
+        # of a burst comes while its first is computed.
+        first = trial.strategy.tiers[0]
+        waited = trial.parts_s[f"queue@{first}"] + trial.parts_s[WAIT_PART]
+        assert np.quantile(waited, 0.75) > np.median(trial.parts_s[f"compute@{first}"])
 
 
 def test_the_section_says_what_it_means(subject):
     spec = read_study_file(rewritten(subject, OPEN)).measure
     plan = spec.plan()
     assert spec.every
-    assert (plan.arrivals_per_s, plan.requests_per_visit, plan.min_blocks) == (2000, 12, 8)
+    assert (plan.arrivals_per_s, plan.requests_per_visit, plan.min_blocks) == (20000, 12, 8)
     assert len({plan.seed_inputs, plan.seed_order, plan.seed_arrivals}) == 3
