@@ -82,3 +82,23 @@ def test_whoever_may_have_real_time_priority_has_it_without_being_root(lab):
     assert "kept busy by real-time priority" in record["cpu@mobile"]
     # who keeps the share, and the link's process
     assert record["prompt"] == [THROTTLE_PRIORITY, LINKS_PRIORITY]
+
+
+def test_a_relay_says_why_there_are_no_namespaces(lab):
+    """Of a user who may make no more of them: in a namespace with a limit of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("asks for a user who is not the one of the tests")
+    limit = "cd /proc/sys/user && echo 0 >max_net_namespaces && echo 0 >max_user_namespaces"
+    limited = ["unshare", "--user", "--map-root-user", "sh", "-c", limit + ' && exec "$@"', "sh"]
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        command = [*limited, sys.executable, "-c", PROMPT, str(lab.agent)]
+        said = subprocess.run(
+            unprivileged(command, Path(name)), capture_output=True, text=True, check=False, cwd="/"
+        )
+    if "unshare failed" in said.stderr:
+        pytest.skip(f"no user namespaces here: {said.stderr}")
+    assert said.returncode == 0, said.stderr
+    links = json.loads(said.stdout)["links"]
+    why = "no more allowed, see user.max_user_namespaces"
+    assert links == f"user-space relay (no namespaces: {why})"

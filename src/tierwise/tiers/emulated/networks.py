@@ -1,5 +1,6 @@
 """The network between emulated tiers: the kernel's where we may, user space where not."""
 
+import errno
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -116,10 +117,12 @@ class NamespaceNetwork:
 class UserSpaceNetwork:
     """All tiers on this machine's loopback; a relay process between them."""
 
-    backend = "user-space relay"
+    def __init__(self, tiers: Sequence[str], links: Sequence[str], why: str = "") -> None:
+        """Start the relay for the paths between ``tiers`` that only cross ``links``.
 
-    def __init__(self, tiers: Sequence[str], links: Sequence[str]) -> None:
-        """Start the relay for the paths between ``tiers`` that only cross ``links``."""
+        ``why`` there are no namespaces instead, where somebody may want to know, for the record.
+        """
+        self.backend = "user-space relay" + (f" (no namespaces: {why})" if why else "")
         self._ports = dict.fromkeys(tiers, 0)
         self._links = tuple(links)
         between = {
@@ -218,14 +221,15 @@ def make_network(tiers: Sequence[str], links: Sequence[str], backend: Backend) -
     Raises:
         EnvironmentFault: a back end was asked for by name and cannot be had.
     """
-    way = _way(backend)
+    way, reasons = _way(backend)
     if way == "root":
         return NamespaceNetwork(tiers, "root")
     if way == "userns":
         with forks_prompt():
             new_user_namespace()
             return NamespaceNetwork(tiers, "user namespace")
-    return UserSpaceNetwork(tiers, links)
+    # the last one: what a user without rights can change
+    return UserSpaceNetwork(tiers, links, reasons[-1] if reasons else "")
 
 
 def require_backend(backend: Backend) -> None:
@@ -233,20 +237,21 @@ def require_backend(backend: Backend) -> None:
     _way(backend)
 
 
-def _way(backend: Backend) -> Literal["root", "userns", "userspace"]:
-    reasons = []
+def _way(backend: Backend) -> tuple[Literal["root", "userns", "userspace"], list[str]]:
+    """How links are made, and why not by the ways before it."""
+    reasons: list[str] = []
     if backend in {"auto", "root"}:
         reason = _tried(lambda: None)
         if reason is None:
-            return "root"
+            return "root", reasons
         reasons.append(reason)
     if backend in {"auto", "userns"}:
         reason = _tried(new_user_namespace)
         if reason is None:
-            return "userns"
+            return "userns", reasons
         reasons.append(reason)
     if backend in {"auto", "userspace"}:
-        return "userspace"
+        return "userspace", reasons
     raise EnvironmentFault(
         f"Links by {backend!r} cannot be made here: {'; '.join(reasons)}.",
         hint="Leave the back end to Tierwise, or take 'userspace', which works everywhere.",
@@ -259,7 +264,7 @@ def _tried(first: object) -> str | None:
     Tried in a process of its own, since a process can't leave a user namespace again.
     """
     if not IS_LINUX:
-        return "network namespaces are Linux's"
+        return "only Linux has them"
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -279,9 +284,17 @@ def _try_namespace(first: object, pipe: int) -> int:
             for needed in ("/proc/sys/net/ipv4/ip_forward", "/dev/net/tun"):
                 os.close(os.open(needed, os.O_RDWR))
     except OSError as error:
-        os.write(pipe, str(error).encode())
+        os.write(pipe, _in_words(error).encode())
         return 1
     return 0
+
+
+def _in_words(error: OSError) -> str:
+    """Short, and with the name of what would have to be allowed."""
+    if error.errno == errno.ENOSPC:  # which speaks of disks
+        return "no more allowed, see user.max_user_namespaces"
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what
 
 
 def _listener() -> socket.socket:

@@ -114,7 +114,8 @@ def probe_link(emulation: Probed, link: Link, shape: LinkShape) -> list[Probe]:
 
 def ping_bits(emulation: Probed) -> int:
     """What a ping itself sends, there and back: on a slow link that takes time beside the delay."""
-    headers_bytes = 2 * _HEADERS_BYTES if "namespaces" in emulation.record["links"] else 0
+    has_packets = not emulation.record["links"].startswith("user-space relay")
+    headers_bytes = 2 * _HEADERS_BYTES if has_packets else 0
     return 8 * (REQUEST.size + 1 + headers_bytes)
 
 
