@@ -162,6 +162,7 @@ def _readme(bundle: Bundle, to: str) -> str:
         tiers="\n".join(tiers),
         crossing=_crossing(bundle),
         start=_start(bundle, to),
+        request=_request(bundle),
         model=bundle.tiers[0].stage.name,
         port=PORT,
     )
@@ -180,6 +181,20 @@ def _crossing(bundle: Bundle) -> str:
         "Tensors that cross encoded (in each `stage.json`; Tierwise's agents decode them):\n\n"
         + "".join(lines)
         + "\n"
+    )
+
+
+def _request(bundle: Bundle) -> str:
+    """A program that sends one request: an encoded image, or the model's tensors."""
+    first = bundle.tiers[0].stage
+    load, payload = "Path", 'Path("photo.png").read_bytes()'
+    if first.preprocess is None:
+        load, payload = "Path\n\nimport numpy as np", 'dict(np.load("inputs.npz"))'
+    return (
+        f"from pathlib import {load}\n\n"
+        "from tierwise.serving.client import AgentClient\n\n"
+        f'with AgentClient("http://HOST:{PORT}", token=Path("token").read_text()) as agent:\n'
+        f'    print(agent.infer("{first.name}", {payload}).outputs)'
     )
 
 
@@ -222,9 +237,13 @@ quarter. The segments are the very files that were measured: `sha256sum -c SHA25
 ```
 
 Requests go to the first tier as Open Inference Protocol (KServe V2):
-`POST http://HOST:{port}/v2/models/{model}/infer` with `Authorization: Bearer TOKEN`.
+`POST http://HOST:{port}/v2/models/{model}/infer` with `Authorization: Bearer TOKEN`. From Python:
+
+```python
+{request}
+```
 
 A container's CPU limit works in slices of 100 ms, which do not slow a request shorter than its
-share; the study's tiers had slices of 2 ms. On a machine with more cores than the tier had,
-expect requests to be faster, not slower.
+share; the study's tiers were held to theirs all the time. On a machine with more cores than the
+tier had, expect requests to be faster, not slower.
 """

@@ -144,7 +144,8 @@ def _application(options: AgentOptions) -> AgentApplication:
             repository.load_file(name, path, options.providers)
         except Refusal as refusal:
             raise UserError(
-                f"Model {name}={path}: {refusal.message}", hint="Write --model NAME=FILE.onnx."
+                f"Model {name}={path}: {refusal.message}",
+                hint="Change --model NAME=FILE.onnx, or --provider.",
             ) from refusal
         except OSError as error:
             raise UserError(

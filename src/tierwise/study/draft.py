@@ -52,7 +52,7 @@ def draft_study(model: Path, out: Path, data: Path | None = None) -> str:
     task, why = found.task
     lines = [
         f"# A study of {model.name}: which operator, on which tier, cut where.",
-        "# Every setting: docs/study-file.md; for an editor: `tierwise schema`.",
+        "# Every setting: `tierwise schema --markdown`; for an editor: `tierwise schema`.",
         f"model: {_relative(model, out.parent)}",
         f"task: {task:<24}  # {why}",
         "data:",

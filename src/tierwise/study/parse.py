@@ -151,7 +151,7 @@ def _explain(error: ValidationError, tree: yaml.Node, file: str) -> StudyFileErr
         lines.append(f"... and {len(found) - _MOST_ERRORS} more.")
     return StudyFileError(
         "\n".join(lines),
-        hint="docs/study-file.md explains every key; `tierwise schema` lets an editor check it.",
+        hint="`tierwise schema --markdown` explains every key; editors check `tierwise schema`.",
         file=file,
         line=first_line,
         errors=len(found),

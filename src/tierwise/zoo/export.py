@@ -14,7 +14,7 @@ from tierwise.zoo.random_networks import ARCHITECTURES
 from tierwise.zoo.subjects import materialise, subjects, write_file
 
 _STUDY = """\
-# A study of {name}{random}. Every setting: `tierwise schema`, docs/study-file.md.
+# A study of {name}{random}. Every setting: `tierwise schema --markdown`.
 model: model.onnx
 name: {name}
 {data}tiers:

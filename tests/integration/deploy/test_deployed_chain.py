@@ -31,7 +31,9 @@ def serving(folder, tier, token):
         process.stdout.close()
 
 
-def test_a_deployment_started_from_its_files_answers_as_the_whole_model(deployable, tmp_path):
+def test_a_deployment_started_from_its_files_answers_as_the_whole_model(
+    deployable, tmp_path, monkeypatch, capsys
+):
     results, artefacts, cut = deployable
     answer = recommend(results)
     token = tmp_path / "token"
@@ -60,6 +62,11 @@ def test_a_deployment_started_from_its_files_answers_as_the_whole_model(deployab
             for name, expected in session.run({port.name: x}).items():
                 np.testing.assert_allclose(reply.outputs[name], expected, rtol=1e-4, atol=1e-5)
             assert [hop.tier for hop in reply.hops] == ["edge", "cloud"]
+            monkeypatch.chdir(tmp_path)
+            np.savez("inputs.npz", **{port.name: x})
+            _, _, program = (folder / "README.md").read_text().partition("```python\n")
+            exec(program.partition("```")[0].replace("http://HOST:8080", edge))
+            assert f"'{next(iter(reply.outputs))}': array(" in capsys.readouterr().out
 
 
 def test_a_segment_that_was_changed_is_not_served(deployable, tmp_path):

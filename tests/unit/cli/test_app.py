@@ -90,4 +90,4 @@ def test_a_model_to_serve_that_is_none_is_named(tierwise, tmp_path):
     code, _, err = tierwise("serve", *options, "--model", f"a={tmp_path / 'text.onnx'}")
     assert code == 2
     assert f"Model a={tmp_path / 'text.onnx'}: The file is not ONNX" in said(err)
-    assert "Next: Write --model NAME=FILE.onnx." in said(err)
+    assert "Next: Change --model NAME=FILE.onnx, or --provider." in said(err)
