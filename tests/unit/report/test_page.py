@@ -49,6 +49,33 @@ class _Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.words))
 
 
+class _Stacked(HTMLParser):
+    """Of every table that a phone shows as blocks: its columns, and the labels of its cells."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tables, self._table, self._column = [], None, False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        classes = (attrs.get("class") or "").split()
+        if tag == "table":
+            self._table = ([], []) if "stack" in classes else None
+            if self._table:
+                self.tables.append(self._table)
+        elif self._table and tag == "tr":
+            self._table[1].append([])
+        elif self._table and tag == "td" and "bars" not in classes and "colspan" not in attrs:
+            self._table[1][-1].append(attrs.get("data-label"))
+        self._column = bool(self._table) and tag == "th" and attrs.get("scope") == "col"
+
+    def handle_data(self, data):
+        if self._column:
+            self._table[0].append(data)
+            self._column = False
+
+
 def written(tmp_path, results, **flags):
     recommendation = recommend(results, Requirement.parse(**flags))
     (path,) = write_report(results, recommendation, tmp_path / "report.html")
@@ -126,3 +153,17 @@ def test_an_unknown_format_is_refused_with_those_that_there_are(tmp_path):
     with pytest.raises(UserError, match=r"no report format 'pdf'.*html"):
         write_report(results, recommend(results), tmp_path, "pdf")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_phone_every_figure_stands_below_the_name_of_its_column(tmp_path):
+    html = written(tmp_path, made_up_results())
+    tables = _Stacked(html).tables
+    assert len(tables) >= 6
+    assert html.split("<script>")[0].count("<table") == len(tables)
+    for columns, rows in tables:
+        for labels in rows:
+            if columns and labels and None not in labels:
+                inner = iter(columns)
+                assert all(label in inner for label in labels), (columns, labels)
+            elif columns:
+                assert not labels, (columns, labels)

@@ -3,6 +3,7 @@
 import altair as alt
 import numpy as np
 
+from tierwise.operators.strategy import Strategy
 from tierwise.predict.crossovers import Crossover, find_crossovers, not_beaten
 from tierwise.predict.fit import fit_latency_model
 from tierwise.predict.latency import LatencyModel
@@ -13,7 +14,7 @@ from tierwise.report.figures.axes import latency_axis
 from tierwise.report.figures.figure import Figure, Row
 from tierwise.report.names import short_names
 from tierwise.report.palette import VARIANTS
-from tierwise.store.results import TrialState
+from tierwise.store.results import StudyResults, TrialState
 from tierwise.tiers.topology import NetworkCondition
 
 # Points of a line: straight in 1 / bandwidth, a curve on the logarithmic axis.
@@ -52,41 +53,47 @@ def predicted_rows(
     names = short_names(trial.strategy for trial in results.trials)
     ends = around(rates)
     kept = sorted({row for lines in pieces for row in lines.rows[not_beaten(lines)].tolist()})
-    grid = np.geomspace(*ends, _POINTS)
-    predictions = model.predict([base.at_rate(link, float(rate)) for rate in grid])
+    rates_of_line = np.geomspace(*ends, _POINTS)
+    predictions = model.predict([base.at_rate(link, float(rate)) for rate in rates_of_line])
     rows: list[Row] = []
     for row in kept:
         strategy = model.strategies[row]
-        about = {
+        about: Row = {
             "strategy": strategy.id,
             "name": names[strategy.id],
             "variant": strategy.operator.variant.value,
         }
         rows += [
-            about
-            | {
+            {
+                **about,
                 "state": "predicted",
                 "mbit_per_s": float(rate) / 1e6,
                 "p50_ms": float(predictions.median_s[row, at]) * 1e3,
                 "low_ms": float(predictions.low_s[row, at]) * 1e3,
                 "high_ms": float(predictions.high_s[row, at]) * 1e3,
             }
-            for at, rate in enumerate(grid)
+            for at, rate in enumerate(rates_of_line)
         ]
-        rows += [
-            about
-            | {
-                "state": "measured",
-                "mbit_per_s": (trial.condition.shapes[link].bandwidth_bit_per_s or 0.0) / 1e6,
-                "p50_ms": float(np.median(trial.latency_s)) * 1e3,
-            }
-            for trial in results.trials
-            if trial.strategy == strategy
-            and trial.state is TrialState.MEASURED
-            and trial.condition.shapes[link].bandwidth_bit_per_s is not None
-            and trial.condition.at_rate(link, None) == base
-        ]
+        rows += [{**about, **point} for point in _measured(results, strategy, link, base)]
     return rows, find_crossovers(model, pieces, link, base, ends)
+
+
+def _measured(
+    results: StudyResults, strategy: Strategy, link: str, base: NetworkCondition
+) -> list[Row]:
+    """The strategy's measurements where only ``link``'s bandwidth differs from ``base``."""
+    points: list[Row] = []
+    for trial in results.trials:
+        rate = trial.condition.shapes[link].bandwidth_bit_per_s
+        if (
+            trial.strategy == strategy
+            and trial.state is TrialState.MEASURED
+            and rate is not None
+            and trial.condition.at_rate(link, None) == base
+        ):
+            median_ms = float(np.median(trial.latency_s)) * 1e3
+            points.append({"state": "measured", "mbit_per_s": rate / 1e6, "p50_ms": median_ms})
+    return points
 
 
 def _along(

@@ -59,17 +59,39 @@ def tradeoff(recommendation: Recommendation) -> Figure | None:
 
 def _draw(rows: list[Row], metric: str, recommendation: Recommendation) -> alt.LayerChart:
     base = alt.Chart(alt.Data(values=rows)).transform_filter(SHOWN)
-    latencies = [float(str(row["p50_ms"])) for row in rows]
-    x = alt.X("p50_ms:Q", title="median latency, ms", **latency_axis(latencies))
+    # The upper ends as well: intervals of what is predicted can be far wider than the points.
+    along = latency_axis([float(str(row[end])) for row in rows for end in ("p50_ms", "high_ms")])
+    x = alt.X("p50_ms:Q", title="median latency, ms", **along)
     y = alt.Y(
         "quality:Q", title=f"{metric}, points", scale=alt.Scale(zero=False, nice=True, padding=12)
     )
-    colour = alt.Color(
+    front = base.transform_filter("datum.front").mark_line(
+        interpolate="step-after", color="--accent", strokeWidth=1.5, strokeDash=[5, 4]
+    ).encode(x, y)  # fmt: skip
+    spread = base.mark_rule(strokeWidth=1.5, opacity=0.6, clip=True).encode(
+        alt.X("low_ms:Q", **along), y, alt.X2("high_ms:Q"), _colour()
+    )
+    ring = base.transform_filter("datum.recommended").mark_point(
+        size=420, stroke="--accent", strokeWidth=2, filled=False, opacity=1
+    ).encode(x, y)  # fmt: skip
+    points = _points(base, metric).encode(x, y)
+    named = [layer.encode(x, y) for layer in _names(base)]
+    layers = [*_floor(recommendation), front, spread, ring, points, *named]
+    return alt.layer(*layers).add_params(condition_choice()).properties(height=360)
+
+
+def _colour() -> alt.Color:
+    return alt.Color(
         "variant:N",
         title=None,
         scale=alt.Scale(domain=list(VARIANTS), range=[f"--c-{v}" for v in VARIANTS]),
         legend=alt.Legend(labelExpr=_VARIANT_WORDS),
     )
+
+
+def _points(base: alt.Chart, metric: str) -> alt.Chart:
+    """A mark a strategy: its variant's colour, hollow where it is predicted."""
+    colour = _colour()
     shape = alt.Shape(
         "where:N",
         title=None,
@@ -83,47 +105,41 @@ def _draw(rows: list[Row], metric: str, recommendation: Recommendation) -> alt.L
         alt.Tooltip("loss:Q", format=".1f", title="loss, points"),
         alt.Tooltip("state:N"),
     ]
-    on_front = base.transform_filter("datum.front")
-    line = on_front.mark_line(
-        interpolate="step-after", color="--accent", strokeWidth=1.5, strokeDash=[5, 4]
-    ).encode(x, y)
-    spread = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(
-        alt.X("low_ms:Q", **latency_axis(latencies)), y, alt.X2("high_ms:Q"), colour
+    fill = alt.condition(
+        "datum.state === 'measured'",
+        alt.Color("variant:N", scale=colour["scale"], legend=None),
+        alt.value("transparent"),
     )
-    points = base.mark_point(size=110, strokeWidth=2, opacity=0.9).encode(
-        x,
-        y,
-        colour,
-        shape,
-        tooltip=tooltip,
-        fill=alt.condition(
-            "datum.state === 'measured'",
-            alt.Color("variant:N", scale=colour["scale"], legend=None),
-            alt.value("transparent"),
-        ),
+    return base.mark_point(size=110, strokeWidth=2, opacity=0.9).encode(
+        colour, shape, tooltip=tooltip, fill=fill
     )
-    ring = base.transform_filter("datum.recommended").mark_point(
-        size=420, stroke="--accent", strokeWidth=2, filled=False, opacity=1
-    ).encode(x, y)  # fmt: skip
+
+
+def _names(base: alt.Chart) -> tuple[alt.Chart, ...]:
+    """Names of the front, and of the recommended strategy where it is not on it."""
+    on_front = base.transform_filter("datum.front").encode(text="name:N")
     # Names stand on a band of the page's colour, so that no line or point runs through them.
     naming = {"align": "center", "dy": -16}
     band = on_front.mark_text(
         **naming, stroke="--ground", strokeWidth=4, strokeJoin="round", color="--ground"
-    ).encode(x, y, text="name:N")
-    names = on_front.mark_text(**naming).encode(x, y, text="name:N")
+    )
     # Below its point, because the front's names stand above theirs.
     chosen = base.transform_filter("datum.recommended && !datum.front").mark_text(
         align="center", dy=24, color="--accent", fontWeight="bold"
-    ).encode(x, y, text="name:N")  # fmt: skip
-    layers = [line, spread, ring, points, band, names, chosen]
+    ).encode(text="name:N")  # fmt: skip
+    return band, on_front.mark_text(**naming), chosen
+
+
+def _floor(recommendation: Recommendation) -> list[alt.Chart]:
+    """The least quality that the requirement allows, where it has a limit."""
     limit = recommendation.requirement.max_loss
     original = recommendation.results.quality.get("I")
-    if limit is not None and original is not None:
-        floor = alt.Chart(alt.Data(values=[{"quality": original.value - limit}]))
-        layers.insert(
-            0, floor.mark_rule(color="--quiet", strokeDash=[2, 3]).encode(alt.Y("quality:Q"))
-        )
-    return alt.layer(*layers).add_params(condition_choice()).properties(height=360)
+    if limit is None or original is None:
+        return []
+    line = alt.Chart(alt.Data(values=[{"quality": original.value - limit}])).mark_rule(
+        color="--quiet", strokeDash=[2, 3]
+    )
+    return [line.encode(alt.Y("quality:Q"))]
 
 
 _VARIANT_WORDS = "{'I': 'as it is', 'Q': 'quantized', 'E': 'early exit', 'QE': 'both'}[datum.label]"

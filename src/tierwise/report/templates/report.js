@@ -18,7 +18,8 @@ async function draw(palette, theme) {
     if (views[name]) views[name].finalize();
     const narrow = place.clientWidth < 520;
     const spec = painted(SPECS[name], palette);
-    spec.config.legend.columns = narrow ? 2 : 6;
+    // The names of parts are long: two of them do not fit beside each other on a phone.
+    spec.config.legend.columns = narrow ? (name === "breakdown" ? 1 : 2) : 6;
     spec.config.legend.layout = { top: { direction: narrow ? "vertical" : "horizontal", margin: 16 } };
     if (narrow) spec.config.axis.labelFontSize = 11;
     const result = await vegaEmbed(place, spec, {
