@@ -73,17 +73,8 @@ def command(
     samples = read_samples(
         file, group=columns, value=value.strip(), block=block, skip_bad_rows=skip_bad_rows
     )
-    blocks = dict(zip(samples.names, samples.blocks.values(), strict=True)) if block else None
-    analysis = analyze(dict(zip(samples.names, samples.groups.values(), strict=True)), blocks)
-    if samples.bad_rows:
-        count = len(samples.bad_rows)
-        what = "1 bad row is" if count == 1 else f"{count} bad rows are"
-        left_out = f"{what} left out{_first_bad(samples)}."
-        analysis = replace(analysis, notes=(*analysis.notes, left_out))
-    tables = tabulate(analysis, samples.group_columns, list(samples.groups))
-    if samples.bad_rows:
-        rows = tuple((row.line, row.why, row.text) for row in samples.bad_rows)
-        tables += (Table("bad_rows", "Rows that are left out", ("line", "why", "row"), rows),)
+    analysis = _analyse(samples, by_block=block is not None)
+    tables = _tabulate(analysis, samples)
     if out is not None:
         paths = write_tables(tables, out, format or "csv")
         terminal.say(f"Wrote {', '.join(path.name for path in paths)} into {out}.")
@@ -97,6 +88,27 @@ def command(
         terminal.out.file.write("\n".join(render(table) for table in tables))
     else:
         _show(analysis, samples, tables)
+
+
+def _analyse(samples: SampleTable, *, by_block: bool) -> Analysis:
+    """The comparison, with a note on rows that were left out."""
+    blocks = dict(zip(samples.names, samples.blocks.values(), strict=True)) if by_block else None
+    analysis = analyze(dict(zip(samples.names, samples.groups.values(), strict=True)), blocks)
+    if not samples.bad_rows:
+        return analysis
+    count = len(samples.bad_rows)
+    what = "1 bad row is" if count == 1 else f"{count} bad rows are"
+    left_out = f"{what} left out{_first_bad(samples)}."
+    return replace(analysis, notes=(*analysis.notes, left_out))
+
+
+def _tabulate(analysis: Analysis, samples: SampleTable) -> tuple[Table, ...]:
+    """Every table of the analysis, and the rows that were left out."""
+    tables = tabulate(analysis, samples.group_columns, list(samples.groups))
+    if samples.bad_rows:
+        rows = tuple((row.line, row.why, row.text) for row in samples.bad_rows)
+        tables += (Table("bad_rows", "Rows that are left out", ("line", "why", "row"), rows),)
+    return tables
 
 
 def _first_bad(samples: SampleTable) -> str:

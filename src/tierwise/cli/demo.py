@@ -1,7 +1,7 @@
 """Find the best deployment of a real trained model, on this machine, in two minutes."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -14,7 +14,7 @@ from tierwise.zoo.subjects import materialise
 def command(
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("tierwise-demo"),
-    subject: Literal["classification", "segmentation"] = "classification",
+    subject: str = "digits",
     fresh: bool = False,
     json: bool = False,
 ) -> None:
@@ -25,7 +25,7 @@ def command(
 
     Args:
         out: Directory of the results.
-        subject: An image classifier, or a segmentation net.
+        subject: digits, an image classifier, or scenes, a segmentation net.
         fresh: Drop what an earlier demo left in the directory.
         json: Print the recommendation as JSON and nothing else on standard output.
     """

@@ -23,7 +23,16 @@ def list_(*, json: bool = False) -> None:
     Args:
         json: Print JSON.
     """
-    rows = [
+    rows = _rows()
+    if json:
+        terminal.json(rows)
+    else:
+        _show(rows)
+
+
+def _rows() -> list[dict[str, object]]:
+    """What the zoo can write, by where its weights come from."""
+    trained = [
         {
             "name": info.name,
             "task": info.task,
@@ -35,7 +44,7 @@ def list_(*, json: bool = False) -> None:
         }
         for info in subjects()
     ]
-    rows += [
+    downloaded = [
         {
             "name": name,
             "task": "classification",
@@ -47,7 +56,7 @@ def list_(*, json: bool = False) -> None:
         }
         for name, scale in SCALES.items()
     ]
-    rows += [
+    random = [
         {
             "name": name,
             "task": "any",
@@ -59,9 +68,10 @@ def list_(*, json: bool = False) -> None:
         }
         for name in ARCHITECTURES
     ]
-    if json:
-        terminal.json(rows)
-        return
+    return [*trained, *downloaded, *random]
+
+
+def _show(rows: list[dict[str, object]]) -> None:
     heading = ""
     for row in rows:
         if row["weights"] != heading:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from tierwise.runtime.materialise import model_bytes
 from tierwise.runtime.prepare import prepare
 from tierwise.serving.stage import NextHop, StageSpec
 from tierwise.store.artefacts import Artefacts
+from tierwise.store.results import StudyResults
 from tierwise.tiers.topology import Tier
 
 # Every tier listens here inside its container; the first one is what users reach.
@@ -125,6 +126,25 @@ def make_bundle(
     results, trial = recommendation.results, assessment.trial
     strategy = trial.strategy
     segments = _segments(strategy, results.variants[strategy.variant].sha256, artefacts)
+    stages = _stages(results, strategy, segments, preprocess=preprocess, urls=urls)
+    tiers = []
+    for tier_name, segment, stage in zip(strategy.tiers, segments, stages, strict=True):
+        tier = results.topology.tier(tier_name)
+        limit = _memory_limit(tier, trial.memory_bytes.get(tier_name))
+        tiers.append(TierBundle(tier, stage, segment, limit))
+    why = _why(recommendation, assessment)
+    return Bundle(safe_name(results.name), assessment, why, tuple(tiers))
+
+
+def _stages(
+    results: StudyResults,
+    strategy: Strategy,
+    segments: Sequence[Path],
+    *,
+    preprocess: Mapping[str, Any] | None,
+    urls: Mapping[str, str],
+) -> list[StageSpec]:
+    """What each tier serves, the first one first."""
     name = strategy.id.replace("/", "~")
     following: list[NextHop | None] = [
         NextHop(url=urls[target], model=name, tier=target) for _, target in pairwise(strategy.tiers)
@@ -132,10 +152,9 @@ def make_bundle(
     following.append(None)
     last = len(segments) - 1
     post = Postprocess.ARGMAX if results.task == "segmentation" else Postprocess.NONE
-    tiers = []
-    for position, (tier_name, segment) in enumerate(zip(strategy.tiers, segments, strict=True)):
-        tier = results.topology.tier(tier_name)
-        stage = StageSpec(
+    tiers = [results.topology.tier(tier_name) for tier_name in strategy.tiers]
+    return [
+        StageSpec(
             name=name,
             artifact=segment.stem,
             preprocess=dict(preprocess) if preprocess and position == 0 else None,
@@ -145,15 +164,17 @@ def make_bundle(
             threads=tier.threads,
             providers=tier.providers,
         )
-        limit = _memory_limit(tier, trial.memory_bytes.get(tier_name))
-        tiers.append(TierBundle(tier, stage, segment, limit))
-    why = recommendation.verdict
-    if assessment.id not in {verdict.recommended for verdict in recommendation.verdicts}:
-        why = (
-            f"{assessment.id} was asked for; the study recommends otherwise:\n\n> "
-            + "\n>\n> ".join(why.split("\n\n"))
-        )
-    return Bundle(safe_name(results.name), assessment, why, tuple(tiers))
+        for position, (tier, segment) in enumerate(zip(tiers, segments, strict=True))
+    ]
+
+
+def _why(recommendation: Recommendation, assessment: Assessment) -> str:
+    """The verdict; quoted below what was asked for, where that is something else."""
+    verdict = recommendation.verdict
+    if assessment.id in {one.recommended for one in recommendation.verdicts}:
+        return verdict
+    quoted = "\n>\n> ".join(verdict.split("\n\n"))
+    return f"{assessment.id} was asked for; the study recommends otherwise:\n\n> {quoted}"
 
 
 def _segments(strategy: Strategy, variant_sha256: str, artefacts: Artefacts) -> tuple[Path, ...]:

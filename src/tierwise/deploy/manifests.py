@@ -75,6 +75,30 @@ def kubernetes(bundle: Bundle) -> list[dict[str, Any]]:
 
 def _deployment(bundle: Bundle, tier: TierBundle) -> dict[str, Any]:
     selector = _selector(bundle, tier)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": _object_name(bundle, tier),
+            "labels": selector,
+            "annotations": _labels(bundle, tier),
+        },
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": selector},
+            "template": {
+                "metadata": {"labels": selector},
+                "spec": {
+                    "nodeSelector": {"tierwise.io/tier": tier.tier.name},
+                    "containers": [_container(bundle, tier)],
+                    "volumes": [{"name": "token", "secret": {"secretName": TOKEN_SECRET}}],
+                },
+            },
+        },
+    }
+
+
+def _container(bundle: Bundle, tier: TierBundle) -> dict[str, Any]:
     probe = {"httpGet": {"path": "/v2/health/ready", "port": PORT}}
     container: dict[str, Any] = {
         "name": "tierwise",
@@ -105,27 +129,7 @@ def _deployment(bundle: Bundle, tier: TierBundle) -> dict[str, Any]:
     if limits:
         # As much asked for as allowed: a share that others may take was not what was measured.
         container["resources"] = {"requests": dict(limits), "limits": dict(limits)}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {
-            "name": _object_name(bundle, tier),
-            "labels": selector,
-            "annotations": _labels(bundle, tier),
-        },
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": selector},
-            "template": {
-                "metadata": {"labels": selector},
-                "spec": {
-                    "nodeSelector": {"tierwise.io/tier": tier.tier.name},
-                    "containers": [container],
-                    "volumes": [{"name": "token", "secret": {"secretName": TOKEN_SECRET}}],
-                },
-            },
-        },
-    }
+    return container
 
 
 def _service(bundle: Bundle, tier: TierBundle) -> dict[str, Any]:

@@ -13,7 +13,7 @@ sides compute it, which costs next to nothing and gives the same bits).
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -21,11 +21,13 @@ import onnx_ir as ir
 
 from tierwise.errors import CutError
 from tierwise.graph.analysis import NONDETERMINISTIC, WIRE_DTYPES, Graph, name_of
+from tierwise.graph.closure import closure
 from tierwise.graph.tensors import TensorInfo
 
 _QUANTIZE = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
 # heuristic: the end of a nested module name tells most; longer ids fold in an 80-column table.
 _ID_LENGTH = 40
+_LIST = "Run `tierwise inspect MODEL --cuts` to list the valid cuts."
 
 
 @dataclass(frozen=True)
@@ -292,21 +294,48 @@ def cut_at(graph: Graph, names: Iterable[str]) -> Cut:
             one is never read behind the cut, cannot be sent, or nothing is left on one side.
     """
     wanted = tuple(dict.fromkeys(names))
-    label = "Cut '" + ",".join(wanted) + "'"
-    hint = "Run `tierwise inspect MODEL --cuts` to list the valid cuts."
+    _check_tensors(graph, wanted)
+    head, tail = _check_separates(graph, wanted)
+    data = set(graph.data_nodes)
+    order = {name: index for index, name in enumerate(_data_tensors(graph))}
+    tensors = tuple(graph.tensors[name] for name in sorted(wanted, key=order.__getitem__))
+    count = graph.node_macs
+    return Cut(
+        id=_cut_id(
+            tuple(tensor.name for tensor in tensors),
+            {cut.id.casefold() for cut in list_cuts(graph)},
+        ),
+        tensors=tensors,
+        wire_bytes=sum(tensor.bytes for tensor in tensors),
+        head_macs=sum(count[name_of(node)] for node in head & data),
+        tail_macs=sum(count[name_of(node)] for node in tail & data),
+    )
+
+
+def _label(wanted: Sequence[str]) -> str:
+    return "Cut '" + ",".join(wanted) + "'"
+
+
+def _check_tensors(graph: Graph, wanted: Sequence[str]) -> None:
+    """Raise :class:`CutError` for a tensor that is not there or that no request can carry."""
+    label = _label(wanted)
     known = set(_data_tensors(graph))
     for name in wanted:
         if name not in known:
             what = "is computed from weights alone" if name in graph.from_weights else "is unknown"
-            raise CutError(f"{label}: tensor '{name}' {what}.", hint=hint, cut=",".join(wanted))
+            raise CutError(f"{label}: tensor '{name}' {what}.", hint=_LIST, cut=",".join(wanted))
         if name not in graph.tensors or graph.tensors[name].dtype not in WIRE_DTYPES:
             raise CutError(
                 f"{label}: tensor '{name}' is of type {graph.value(name).type}, which no request "
                 "can carry.",
-                hint=hint,
+                hint=_LIST,
                 tensor=name,
             )
-    stop = frozenset(wanted)
+
+
+def _check_separates(graph: Graph, wanted: Sequence[str]) -> tuple[set[ir.Node], set[ir.Node]]:
+    """The nodes before and behind the cut; :class:`CutError` where these tensors are none."""
+    label, stop = _label(wanted), frozenset(wanted)
     head = closure(graph, wanted, frozenset())
     tail = closure(graph, (tensor.name for tensor in graph.outputs), stop)
     missing = _left_behind(graph, tail, head, stop)
@@ -325,32 +354,22 @@ def cut_at(graph: Graph, names: Iterable[str]) -> Cut:
     if unread := [name for name in wanted if name not in needed]:
         raise CutError(
             f"{label}: nothing behind the cut reads '{unread[0]}'.",
-            hint="Leave it out, or " + hint[0].lower() + hint[1:],
+            hint="Leave it out, or " + _LIST[0].lower() + _LIST[1:],
             tensor=unread[0],
         )
     data = set(graph.data_nodes)
     if not head & data or not tail & data:
         side = "before" if not head & data else "behind"
-        raise CutError(f"{label} leaves nothing to run {side} it.", hint=hint, cut=",".join(wanted))
+        raise CutError(
+            f"{label} leaves nothing to run {side} it.", hint=_LIST, cut=",".join(wanted)
+        )
     if twice := [n for n in graph.nodes if n in head & tail and n.op_type in NONDETERMINISTIC]:
         raise CutError(
             f"{label} would run the random node '{twice[0].name}' on both sides.",
-            hint=hint,
+            hint=_LIST,
             node=twice[0].name,
         )
-    order = {name: index for index, name in enumerate(_data_tensors(graph))}
-    tensors = tuple(graph.tensors[name] for name in sorted(wanted, key=order.__getitem__))
-    count = graph.node_macs
-    return Cut(
-        id=_cut_id(
-            tuple(tensor.name for tensor in tensors),
-            {cut.id.casefold() for cut in list_cuts(graph)},
-        ),
-        tensors=tensors,
-        wire_bytes=sum(tensor.bytes for tensor in tensors),
-        head_macs=sum(count[name_of(node)] for node in head & data),
-        tail_macs=sum(count[name_of(node)] for node in tail & data),
-    )
+    return head, tail
 
 
 def _superset(graph: Graph, names: frozenset[str]) -> str:
@@ -359,22 +378,6 @@ def _superset(graph: Graph, names: frozenset[str]) -> str:
     if not holding:
         return ""
     return f"use cut '{min(holding, key=lambda cut: len(cut.tensors)).id}' which has all, "
-
-
-def closure(graph: Graph, targets: Iterable[str], stop: frozenset[str]) -> set[ir.Node]:
-    """The nodes that compute ``targets`` when the tensors ``stop`` are given.
-
-    A target that is in ``stop`` needs nothing.
-    """
-    found: set[ir.Node] = set()
-    waiting = [graph.value(name) for name in targets]
-    while waiting:
-        value = waiting.pop()
-        node = value.producer()
-        if node is not None and node not in found and value.name not in stop:
-            found.add(node)
-            waiting.extend(graph.reads(node))
-    return found
 
 
 def _left_behind(

@@ -7,7 +7,8 @@ import onnx_ir as ir
 
 from tierwise.errors import CutError
 from tierwise.graph.analysis import NONDETERMINISTIC, Graph, name_of
-from tierwise.graph.cuts import Cut, closure
+from tierwise.graph.closure import closure
+from tierwise.graph.cuts import Cut
 
 
 def split(graph: Graph, cuts: Sequence[Cut]) -> tuple[ir.Model, ...]:
