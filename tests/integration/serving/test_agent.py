@@ -4,6 +4,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,6 +204,26 @@ def test_an_idle_model_is_closed_when_memory_is_short_and_opened_again(start_age
         text = answer.read().decode()
     assert 'session_changes_total{change="reopened",model="first",tier="edge"} 2.0' in text
     assert 'tierwise_open_sessions{tier="edge"} 1.0' in text
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
+def test_a_stage_gets_no_more_threads_than_the_agent_allows(start_agent, multipliers):
+    agent = start_agent("--threads", "2")
+
+    def threads() -> int:
+        return len(list(Path(f"/proc/{agent.process.pid}/task").iterdir()))
+
+    def more_with(path: Path, wanted: int) -> int:
+        sha256 = client.put_artifact(path)
+        before = threads()
+        client.load(StageSpec(name=f"with-{wanted}", artifact=sha256, threads=wanted))
+        return threads() - before
+
+    with agent.client() as client:
+        more_with(multipliers[0], 1)  # what is made once, with the first session
+        # The thread that asks computes, too.
+        assert [more_with(multipliers[1], 1), more_with(multipliers[2], 2)] == [0, 1]
+        assert more_with(multipliers[3], 8) == 1
 
 
 def test_a_provider_that_is_not_there_is_named(head_model, tmp_path):

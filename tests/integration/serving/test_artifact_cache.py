@@ -2,17 +2,24 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tierwise.errors import TierFault
+from tierwise.operators.strategy import Operator, Strategy
+from tierwise.serving.artifacts import sha256_of
 from tierwise.serving.client import AgentClient
 from tierwise.serving.stage import StageSpec
+from tierwise.study.deployment import Deployment
+from tierwise.study.segments import Segment
+from tierwise.tiers.topology import Tier, Topology
 
 pytestmark = pytest.mark.xdist_group("serving")
 X = {"x": np.ones((1, 3, 2, 2), np.float32)}
@@ -77,6 +84,47 @@ def test_a_file_that_vanished_before_it_was_loaded_is_sent_again(start_agent, mu
             client.load(stage)
         client.load(stage, multipliers[0])
         assert _answer(client, "m") == 1
+
+
+class _OneTier:
+    """What a study's deployment needs of running tiers: one agent that is there already."""
+
+    topology = Topology((Tier("edge"),))
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def url(self, _source: str, _target: str) -> str:
+        return self._url
+
+    def dial(self, _source: str, host: str, port: int) -> socket.socket:
+        return socket.create_connection((host, port))
+
+
+def test_a_study_sends_a_segment_again_that_vanished_before_it_was_loaded(
+    start_agent, multipliers, monkeypatch
+):
+    agent = start_agent()
+    path = multipliers[0]
+    put = AgentClient.put_artifact
+
+    def put_and_lose(client: AgentClient, file: Path) -> str:
+        monkeypatch.setattr(AgentClient, "put_artifact", put)
+        sha256 = put(client, file)
+        (agent.cache / f"{sha256}.onnx").unlink()  # as an agent that shares the folder may
+        return sha256
+
+    monkeypatch.setattr(AgentClient, "put_artifact", put_and_lose)
+    segment = Segment("edge", sha256_of(path), path, path.stat().st_size)
+    strategy = Strategy(Operator.I, "I", ("edge",), ())
+    deployment = Deployment(_OneTier(agent.url), SimpleNamespace(preprocess=None), "any")
+    deployment.load(strategy, [segment])
+    assert float(deployment.infer(strategy, X).outputs["y"].flat[0]) == 1
+    deployment.unload(strategy)
+    (agent.cache / f"{segment.sha256}.onnx").unlink()
+    deployment.loads(strategy)["edge"]()
+    assert float(deployment.infer(strategy, X).outputs["y"].flat[0]) == 1
+    deployment.close()
 
 
 def test_two_agents_that_share_a_folder_leave_each_other_what_they_use(

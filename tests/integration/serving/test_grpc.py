@@ -112,7 +112,21 @@ def test_a_token_is_asked_for(start_agent, head_model, tmp_path):
         with pytest.raises(grpc.InferenceServerException, match="token") as caught:
             client.infer("m", [_input(X)])
         assert caught.value.status() == "StatusCode.UNAUTHENTICATED"
+        for call in (
+            client.get_server_metadata,
+            client.get_model_repository_index,
+            lambda: client.get_model_metadata("m"),
+            lambda: client.get_model_config("m"),
+            lambda: client.get_inference_statistics("m"),
+            lambda: client.is_model_ready("m"),
+            lambda: client.load_model("m"),
+            lambda: client.unload_model("m"),
+        ):
+            with pytest.raises(grpc.InferenceServerException, match="token") as caught:
+                call()
+            assert caught.value.status() == "StatusCode.UNAUTHENTICATED"
         headers = {"authorization": "Bearer 0123456789abcdef0123"}
+        assert client.is_model_ready("m", headers=headers)
         result = client.infer("m", [_input(X)], headers=headers)
         np.testing.assert_array_equal(result.as_numpy("mid"), 2 * X + 1)
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import resource
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from onnx import TensorProto, helper
 
 from tierwise.errors import TierFault
 from tierwise.serving.client import AgentClient
-from tierwise.serving.security import client_tls
+from tierwise.serving.security import client_tls, server_tls
 from tierwise.serving.stage import NextHop, StageSpec
 
 pytestmark = pytest.mark.xdist_group("serving")
@@ -289,6 +290,11 @@ def _certificate(folder: Path, name: str) -> tuple[Path, Path]:
         check=True, capture_output=True,
     )  # fmt: skip
     return cert, key
+
+
+def test_tls_before_1_2_is_not_spoken(tmp_path):
+    certificate, key = _certificate(tmp_path, "server")
+    assert server_tls(certificate, key, None).minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 @pytest.mark.slow

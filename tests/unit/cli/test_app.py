@@ -91,3 +91,10 @@ def test_a_model_to_serve_that_is_none_is_named(tierwise, tmp_path):
     assert code == 2
     assert f"Model a={tmp_path / 'text.onnx'}: The file is not ONNX" in said(err)
     assert "Next: Change --model NAME=FILE.onnx, or --provider." in said(err)
+
+
+def test_a_demo_of_what_does_not_come_with_it_names_what_does(tierwise, tmp_path):
+    code, _, err = tierwise("demo", "--subject", "cats", "-o", tmp_path / "demo")
+    assert code == 2
+    assert "Choose one of digits, scenes." in said(err)
+    assert not (tmp_path / "demo").exists()

@@ -1,4 +1,4 @@
-"""An agent's process where no control group limits its memory: looked at, and killed."""
+"""An agent's process whose memory is limited: killed for it, and started again."""
 
 import os
 import select
@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tierwise.tiers.emulated import cgroups
 from tierwise.tiers.emulated.agents import Agent, Limits, Setup
 from tierwise.tiers.emulated.linux import IS_LINUX
 
@@ -44,6 +45,26 @@ def test_who_holds_more_than_the_limit_is_killed_and_that_is_said_until_the_next
     finally:
         agent.stop()
     assert not agent.alive
+
+
+@pytest.mark.cgroup
+def test_a_kill_by_the_kernel_is_not_told_of_the_next_process():
+    found = cgroups.find("memory") if IS_LINUX else None
+    if found is None:
+        pytest.skip("no control group for memory can be made here")
+    group = cgroups.Group(found, "edge", os.getpid())
+    agent = Agent(Limits("edge", None, 60 * MIB), Setup("", "", joins=(group.join,), memory=group))
+    try:
+        group.limit_memory(60 * MIB)
+        agent.start([sys.executable, "-c", f"x = b'x' * {200 * MIB}; {SLEEPS}"])
+        _until(agent, lambda: not agent.alive)
+        assert agent.oom_killed
+        agent.start([sys.executable, "-c", SLEEPS])
+        assert agent.alive
+        assert not agent.oom_killed
+    finally:
+        agent.stop()
+        group.remove()
 
 
 @pytest.mark.skipif(not IS_LINUX, reason="needs /proc")
