@@ -7,24 +7,18 @@ from pathlib import Path
 
 NOBODY = 65534  # by convention the same everywhere: no file is theirs, and no right
 
-# Where root may not make devices, there is none: as in many a container.
-OPEN_TUN = """\
-if [ -d /dev/net ] && mount -t tmpfs -o mode=0755 none /dev/net; then
-    mknod -m 0666 /dev/net/tun c 10 200 || true
-fi"""
-
 
 def unprivileged(command: list[str], folder: Path, *, rights: tuple[str, ...] = ()) -> list[str]:
     """``command`` as somebody who is not root would run it; ``rights``: capabilities they have.
 
     Root becomes nobody, in a mount namespace of its own that ends with the command: there the
-    interpreter can be read also where it lies in somebody's closed home, and everybody may open
-    TUN devices, as udev has it on most systems. ``folder`` is given to nobody.
+    interpreter can be read also where it lies in somebody's closed home. ``folder`` is given to
+    nobody.
     """
     if os.geteuid() != 0:
         return command
     os.chown(folder, NOBODY, NOBODY)
-    steps = ["set -e", OPEN_TUN]
+    steps = ["set -e"]
     for closed, needed in closed_to_others().items():
         holds = [folder / f"hold-{number}" for number in range(len(needed))]
         for hold, path in zip(holds, needed, strict=True):

@@ -18,7 +18,7 @@ import pytest
 
 HERE = Path(__file__).parent
 KERNEL = shutil.which("linux.uml")
-MODULES = ("drivers/net/tun", "drivers/net/veth", "net/sched/sch_tbf", "net/sched/sch_netem")
+MODULES = ("drivers/net/veth", "net/sched/sch_tbf", "net/sched/sch_netem")
 TESTS = (
     "test_tiers.py::test_a_memory_limit_kills_and_says_so[auto]",
     "test_tiers.py::test_a_quota_and_a_memory_limit_hold_both",
@@ -39,9 +39,6 @@ mount("cgroup2", "/sys/fs/cgroup")
 for module in {modules}:
     with open(module, "rb") as file:
         libc.syscall(313, file.fileno(), b"", 0)  # finit_module, on x86-64
-os.makedirs("/dev/net", exist_ok=True)
-if not os.path.exists("/dev/net/tun"):
-    os.mknod("/dev/net/tun", 0o20666, os.makedev(10, 200))
 os.mkdir("/run/tmp")
 environment = {{"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "HOME": "/run/tmp",
                "TMPDIR": "/run/tmp", "PYTHONDONTWRITEBYTECODE": "1"}}

@@ -38,6 +38,16 @@ def test_a_back_end_that_cannot_be_had_is_refused_with_the_one_that_can():
     assert re.search(r"'root' cannot be made here.*userspace", said), said
 
 
+def test_without_the_right_to_packet_sockets_root_is_told_what_is_missing():
+    """As in many a container."""
+    if os.geteuid() != 0:
+        pytest.skip("asks for root with one right less")
+    fewer = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"]
+    command = [*fewer, sys.executable, "-c", REFUSED]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
+    assert "cannot be made here: packet sockets: Operation not permitted." in said
+
+
 PROMPT = """
 import json, os, sys
 from pathlib import Path

@@ -1,10 +1,11 @@
-"""Links between namespaces: one for each tier, a veth pair and a pair of TUN devices for each link.
+"""Links between namespaces: one for each tier; for each link a veth pair, and a process.
 
 Every tier has one address of its own, on its loopback device; the tiers in the middle forward. A
-link that is shaped goes through TUN devices and a process that holds each packet back for as long
-as rate and delay say (:mod:`.delay`). What that process can't do goes over the veth pair: no shape
-at all, rates too high for it (a token bucket, tbf, at both ends), and jitter and loss (netem, where
-the kernel has it). Which way is a matter of routes, so connections survive the change.
+link that is shaped goes through a process that holds each packet back for as long as rate and delay
+say (:mod:`.delay`); it takes packets from a veth pair at either end, and puts them in there. What
+that process can't do goes over the veth pair between the tiers: no shape at all, rates too high for
+it (a token bucket, tbf, at both ends), and jitter and loss (netem, where the kernel has it). Which
+way is a matter of routes, so connections survive the change.
 """
 
 import math
@@ -21,20 +22,21 @@ from pyroute2.netlink.rtnl import TC_H_ROOT
 from tierwise.errors import EnvironmentFault
 from tierwise.tiers.emulated import delay
 from tierwise.tiers.emulated.linux import inside, new_network_namespace
+from tierwise.tiers.emulated.packets import ETHERNET_BYTES, PacketPort, send_as_on_a_wire
 from tierwise.tiers.topology import LinkShape
 
 _MTU = 1500
 # What a full packet carries of TCP payload (20 bytes IP, 32 bytes TCP with timestamps), and what
-# the bucket counts of it: 14 bytes more on Ethernet (veth), none on TUN. The bucket's rate is
+# is counted of it: by the bucket 14 bytes more, of Ethernet, by the delay line none. The rate is
 # raised by this, so that the rate asked for is what the payload gets.
 _PAYLOAD_BYTES = _MTU - 52
-_VETH_OVERHEAD = (_MTU + 14) / _PAYLOAD_BYTES
-_TUN_OVERHEAD = _MTU / _PAYLOAD_BYTES
+_VETH_OVERHEAD = (_MTU + ETHERNET_BYTES) / _PAYLOAD_BYTES
+_LINE_OVERHEAD = _MTU / _PAYLOAD_BYTES
 # The bucket must hold a packet, and what the link sends until a late timer comes; more lets short
 # messages through too fast. With two packets at least, 50 KB after a pause were 6% too fast at
 # any rate (benchmarks/emulation.py).
 _BUCKET_S = 0.0003
-_PACKET_BYTES = _MTU + 14
+_PACKET_BYTES = _MTU + ETHERNET_BYTES
 # tbf's rate is a 32-bit number of bytes per second: just below is what "unlimited" means here.
 _FASTEST_BYTES_PER_S = 4e9
 _UNLIMITED_BUCKET_BYTES = 4 * 2**20
@@ -44,6 +46,9 @@ _FASTEST_BY_HAND_BIT_PER_S = 300e6
 # A queue that a single sender never fills (the kernel's send buffer ends at 4-6 MB), so that no
 # packet is lost unless loss was asked for.
 _QUEUE_BYTES = 32 * 2**20
+# Of the pairs at the delay lines. All outer ends have the same address, so that a packet taken from
+# one is for the other, by which it comes in; no inner end has it, so there the kernel drops it.
+_OUTER, _INNER = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 _SETTINGS = {
     "net/ipv4/ip_forward": "1",
@@ -71,7 +76,7 @@ class _End:
 
     tier: int  # whose namespace
     veth: int  # interface index
-    tun: int
+    line: int  # the outer end of the delay line's pair
 
 
 @dataclass
@@ -111,7 +116,7 @@ class KernelLinks:
     @property
     def backend(self) -> str:
         """What shapes the links, in words."""
-        return "TUN + own shaper, veth + tbf" + (" + netem" if self.has_netem else "")
+        return "AF_PACKET + own shaper, veth + tbf" + (" + netem" if self.has_netem else "")
 
     def workers(self) -> tuple[int, ...]:
         """Process ids of the delay lines."""
@@ -183,15 +188,31 @@ class KernelLinks:
             netlink = self._netlink[tier]
             netlink.link("set", index=veth, state="up", txqlen=1000)
             netlink.neigh("add", dst=address(other), lladdr=mac, ifindex=veth, state="permanent")
-        line = delay.DelayLine.between(self.namespaces[near], self.namespaces[far])
-        tuns = []
-        for tier, ifname in ((near, "far-tun"), (far, "near-tun")):
-            tuns.append(self._netlink[tier].link_lookup(ifname=ifname)[0])
-            # a whole window may come at once, sooner than the process reads it
-            self._netlink[tier].link(
-                "set", index=tuns[-1], mtu=_MTU, txqlen=_QUEUE_BYTES // _MTU, state="up"
-            )
-        return _Link(name, _End(near, veths[0], tuns[0]), _End(far, veths[1], tuns[1]), line)
+        (forth, near_port), (back, far_port) = (
+            self._port(near, "far-line"),
+            self._port(far, "near-line"),
+        )
+        line = delay.DelayLine.between(near_port, far_port)
+        return _Link(name, _End(near, veths[0], forth), _End(far, veths[1], back), line)
+
+    def _port(self, tier: int, outer: str) -> tuple[int, PacketPort]:
+        """A veth pair inside ``tier``: the outer end's index, and the port of a delay line."""
+        netlink, inner = self._netlink[tier], f"{outer}-end"
+        netlink.link(
+            "add",
+            ifname=outer,
+            kind="veth",
+            mtu=_MTU,
+            address=_OUTER,
+            peer={"ifname": inner, "mtu": _MTU, "address": _INNER},
+        )
+        indices = [netlink.link_lookup(ifname=ifname)[0] for ifname in (outer, inner)]
+        for index in indices:
+            # without ARP packets are addressed to the sender's own address: the receiver's too
+            netlink.link("set", index=index, arp=False, state="up")
+        with inside(self.namespaces[tier]):
+            send_as_on_a_wire(outer)
+            return indices[0], PacketPort(outer, inner)
 
     def _apply(self, link: _Link, shape: LinkShape) -> None:
         if (shape.jitter_s or shape.loss) and not self.has_netem:
@@ -200,17 +221,17 @@ class KernelLinks:
                 hint="Load it (`modprobe sch_netem`) or leave jitter and loss out.",
                 link=link.name,
             )
-        through_tun = self._through_tun(shape)
+        through_line = self._through_line(shape)
         rate = shape.bandwidth_bit_per_s
         link.delay_line.shape(
-            None if rate is None else rate / 8 * _TUN_OVERHEAD, shape.rtt_s / 2, cut=link.cut
+            None if rate is None else rate / 8 * _LINE_OVERHEAD, shape.rtt_s / 2, cut=link.cut
         )
         for end, other in ((link.near, link.far), (link.far, link.near)):
             self._limit(end.tier, end.veth, shape, cut=link.cut)
-            self._route(end, other, through_tun=through_tun)
+            self._route(end, other, through_line=through_line)
         link.shape = shape
 
-    def _through_tun(self, shape: LinkShape) -> bool:
+    def _through_line(self, shape: LinkShape) -> bool:
         if shape.jitter_s or shape.loss:
             return False
         rate = shape.bandwidth_bit_per_s
@@ -251,8 +272,8 @@ class KernelLinks:
             **parent,
         )
 
-    def _route(self, end: _End, other: _End, *, through_tun: bool) -> None:
-        """Everything beyond ``end``'s link goes over its veth, or its TUN device."""
+    def _route(self, end: _End, other: _End, *, through_line: bool) -> None:
+        """Everything beyond ``end``'s link goes over its veth, or its delay line."""
         beyond = (
             range(other.tier, len(self.namespaces))
             if other.tier > end.tier
@@ -260,8 +281,8 @@ class KernelLinks:
         )
         for tier in beyond:
             way = (
-                {"oif": end.tun}
-                if through_tun
+                {"oif": end.line}
+                if through_line
                 else {"oif": end.veth, "gateway": address(other.tier), "flags": ["onlink"]}
             )
             self._netlink[end.tier].route(
@@ -270,7 +291,7 @@ class KernelLinks:
 
     def _sent_bytes(self, end: _End) -> int:
         sent = 0
-        for device in (end.veth, end.tun):
+        for device in (end.veth, end.line):
             stats = self._netlink[end.tier].get_links(device)[0].get("stats64")
             sent += stats["tx_bytes"]
         return sent

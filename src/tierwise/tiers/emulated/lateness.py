@@ -1,8 +1,8 @@
 """How late a process of ours usually is, so that it can begin that much earlier.
 
-A wire needs no time to notice a packet. The process that stands for it does, when one comes and
-again when one is due: 25 to 45 microseconds from the moment that a packet was due until it was
-written (medians of 45 to 810 packets, 2 virtual cores kept awake).
+A wire needs no time to notice a packet. The process that stands for it does: 25 to 45 microseconds
+from the moment that a packet was due until it was delivered (medians of 45 to 810 packets, 2
+virtual cores kept awake).
 """
 
 # Follows a change within some 20 packets. heuristic.

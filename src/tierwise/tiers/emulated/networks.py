@@ -16,6 +16,7 @@ from tierwise.tiers.emulated.linux import (
     new_network_namespace,
     new_user_namespace,
 )
+from tierwise.tiers.emulated.packets import PacketPort
 from tierwise.tiers.emulated.relay import Relay, Route, paths
 from tierwise.tiers.emulated.workers import start_worker, stop_worker
 from tierwise.tiers.topology import LinkShape
@@ -281,8 +282,8 @@ def _try_namespace(first: object, pipe: int) -> int:
         assert callable(first)
         first()
         with inside(new_network_namespace()):
-            for needed in ("/proc/sys/net/ipv4/ip_forward", "/dev/net/tun"):
-                os.close(os.open(needed, os.O_RDWR))
+            os.close(os.open("/proc/sys/net/ipv4/ip_forward", os.O_RDWR))
+            PacketPort("lo", "lo").close()
     except OSError as error:
         os.write(pipe, _in_words(error).encode())
         return 1
