@@ -74,6 +74,8 @@ class PacketPort:
         """Packets with their Ethernet headers, and when each was sent, on the monotonic clock."""
         now = time.monotonic()
         offset_s = now - time.time()
+        # States first, packets after: a processor that reorders reads (ARM) must not see a new
+        # state and the old packet behind it, and does not look ahead so far. heuristic.
         ready, at = 0, self._at
         while ready < most and _STATE.unpack_from(self._ring, at)[0] & _TP_STATUS_USER:
             ready += 1
