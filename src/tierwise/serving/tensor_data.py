@@ -17,6 +17,8 @@ from tierwise.serving.limits import Limits
 from tierwise.serving.strict_json import Buffer
 
 _LENGTH = struct.Struct("<I")
+# What a memoryview knows too.
+_PLAIN = frozenset(NUMPY_OF.values()) - {NUMPY_OF["BF16"]}
 
 
 def check_shape(shape: object, name: str, limits: Limits) -> tuple[int, ...]:
@@ -126,6 +128,17 @@ def _flatten(data: list[Any]) -> list[Any]:
 
 def to_binary(array: np.ndarray) -> Buffer:
     """The raw little-endian data of a tensor: a view where it is contiguous."""
+    # One step for plain numbers: after a pause each further one of NumPy's takes 10 microseconds.
+    if array.dtype in _PLAIN:
+        try:
+            return array.data.cast("B")
+        except TypeError:  # empty, or not contiguous
+            pass
+    return _to_binary(array)
+
+
+def _to_binary(array: np.ndarray) -> Buffer:
+    """Of any array: text, bfloat16, big-endian, empty and non-contiguous ones too."""
     if array.dtype.kind in "OSU":
         parts: list[bytes] = []
         for element in array.ravel():
@@ -134,7 +147,6 @@ def to_binary(array: np.ndarray) -> Buffer:
         return b"".join(parts)
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
-    # A view of bytes: memoryview itself cannot cast bfloat16 or empty arrays.
     flat = array.ravel()
     return (flat if flat.dtype == np.uint8 else flat.view(np.uint8)).data
 
