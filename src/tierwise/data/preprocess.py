@@ -122,7 +122,11 @@ class Preprocess(BaseModel):
                     hint="Save it as an 8-bit PNG, or pre-process it yourself into an .npz.",
                     image=name,
                 )
-            return image.convert("L" if self.color == "L" else "RGB")
+            mode = "L" if self.color == "L" else "RGB"
+            if image.mode != mode:
+                return image.convert(mode)
+            image.load()
+            return image
         # Pillow's decoders raise all of these for damaged files.
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(
