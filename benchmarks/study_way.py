@@ -1,11 +1,11 @@
 """Side by side with the study's way of serving: `python benchmarks/study_way.py [CASE ...]`.
 
 The way of the study (`beside/flask_server.py`) against Tierwise's agents, in blocks of requests
-that alternate, the first request of each block not counted: no way pays for what the other left in
-the caches. Both ways pre-process with the same code and use as many threads as there are cores
-(ONNX Runtime's default, `--threads`); their outputs must agree. Each way has its own emulated tiers
-with as many cores as threads, and where a partition crosses a link, the same shape of it
-(`tierwise.tiers.emulated`). The models are those of `beside/cases.py`.
+that alternate, the first block and the first request of each not counted: no way pays for what the
+other left in the caches. Both ways pre-process with the same code and use as many threads as there
+are cores (ONNX Runtime's default, `--threads`); their outputs must agree. Each way has its own
+emulated tiers with as many cores as threads, and where a partition crosses a link, the same shape
+of it (`tierwise.tiers.emulated`). The models are those of `beside/cases.py`.
 
 Printed beside each ratio: the one of a server that adds nothing at all to the model, its
 pre-processing and the link. Exit code 1 where an aim is missed that such a server would reach.
@@ -127,11 +127,11 @@ def compare(case: Case, blocks: int, threads: int, folder: Path) -> tuple[dict, 
                 running.shape(shape)
         times: dict[str, list[float]] = {name: [] for name in ways}
         outputs = {}
-        for block in range(blocks):
+        for block in range(blocks + 1):
             for name in sorted(ways, reverse=block % 2 == 1):
                 for request in range(BLOCK + 1):
                     took_s, outputs[name] = ways[name](case.image)
-                    if request:
+                    if block and request:
                         times[name].append(took_s)
         for (name, array), mirrored in zip(
             outputs["study"].items(), outputs["tierwise"].values(), strict=True
@@ -140,7 +140,8 @@ def compare(case: Case, blocks: int, threads: int, folder: Path) -> tuple[dict, 
                 mirrored, array, rtol=0.01, atol=case.tolerance, err_msg=name
             )
         print(f"  links by {mine.record['links']}", file=sys.stderr)
-    return times, [reply for n, reply in enumerate(replies) if n % (BLOCK + 1)]
+    counted = replies[BLOCK + 1 :]
+    return times, [reply for n, reply in enumerate(counted) if n % (BLOCK + 1)]
 
 
 def account(replies: Sequence[Reply]) -> str:
@@ -162,7 +163,7 @@ def crossing_s(case: Case, replies: Sequence[Reply]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
-    parser.add_argument("--blocks", type=int, default=8, help=f"of {BLOCK} requests")
+    parser.add_argument("--blocks", type=int, default=12, help=f"of {BLOCK} requests")
     parser.add_argument("--threads", type=int, default=THREADS, help="and cores, of each tier")
     options = parser.parse_args()
     missed = 0
