@@ -115,7 +115,7 @@ class Preprocess(BaseModel):
 
     def _decode(self, encoded: bytes, name: str) -> Image.Image:
         try:
-            image = Image.open(io.BytesIO(encoded))
+            image: Image.Image = Image.open(io.BytesIO(encoded))
             if image.mode not in _EIGHT_BIT_MODES:
                 raise DataError(
                     f"{name} has pixels of type {image.mode!r}; 8 bits a channel are required.",
@@ -123,10 +123,10 @@ class Preprocess(BaseModel):
                     image=name,
                 )
             mode = "L" if self.color == "L" else "RGB"
-            if image.mode != mode:
-                return image.convert(mode)
-            image.load()
-            return image
+            if image.mode == mode:
+                image.load()
+            else:
+                image = image.convert(mode)
         # Pillow's decoders raise all of these for damaged files.
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(
@@ -134,6 +134,7 @@ class Preprocess(BaseModel):
                 hint="Replace or remove the file.",
                 image=name,
             ) from error
+        return image
 
     def _geometry(
         self, image: Image.Image, name: str, resampling: Image.Resampling | None = None
