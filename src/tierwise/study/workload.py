@@ -62,6 +62,20 @@ def payload_bytes(payload: Payload) -> int:
     return sum(array.nbytes for array in payload.values())
 
 
+def time_inference(
+    model: Path | ir.Model, feeds: Mapping[str, np.ndarray], *, runs: int, warm_up: int
+) -> tuple[float, Mapping[str, np.ndarray]]:
+    """Median seconds of an inference on one core of this machine, and the outputs."""
+    times_s = []
+    with open_session(model, SessionOptions(threads=1)) as session:
+        for run in range(warm_up + runs):
+            started_s = time.perf_counter()
+            outputs = session.run(feeds)
+            if run >= warm_up:
+                times_s.append(time.perf_counter() - started_s)
+    return float(np.median(times_s)), outputs
+
+
 def measure_workload(
     model: Path | ir.Model,
     graph: Graph,
@@ -82,14 +96,7 @@ def measure_workload(
         encode: Whether tensors may be encoded at all.
     """
     feeds = evaluation.feeds(0)
-    with open_session(model, SessionOptions(threads=1)) as session:
-        times_s = []
-        for run in range(_WARM_RUNS + _TIMED_RUNS):
-            started_s = time.perf_counter()
-            outputs = session.run(feeds)
-            if run >= _WARM_RUNS:
-                times_s.append(time.perf_counter() - started_s)
-    compute_s = float(np.median(times_s))
+    compute_s, outputs = time_inference(model, feeds, runs=_TIMED_RUNS, warm_up=_WARM_RUNS)
     reply = sum(array.nbytes for array in postprocess_for(task).apply(outputs).values())
     times = kernel_times(model, feeds, _PROFILED, runs=_TIMED_RUNS, warm_up=_WARM_RUNS)
     return Workload(

@@ -1,6 +1,6 @@
 """Quantize: static 8-bit integers, the recipe chosen by measurement, the quality guarded."""
 
-from tierwise.operators.quantize.latency import LatencyMeter, LocalMeter, Meters
+from tierwise.operators.quantize.latency import LatencyMeter, LocalMeter, Meters, comparing_s
 from tierwise.operators.quantize.operator import quantize
 from tierwise.operators.quantize.outcome import QuantizedVariant
 from tierwise.operators.quantize.recipe import (
@@ -32,6 +32,7 @@ __all__ = [
     "Meters",
     "QuantizedVariant",
     "Recipe",
+    "comparing_s",
     "quantize",
     "recipes_named",
     "recipes_of",

@@ -124,3 +124,9 @@ def side_by_side(candidate: Callable[[int], float], baseline: Callable[[int], fl
         if late and index + 1 >= _FEWEST_PAIRS:
             break
     return float(np.quantile(taken_s[1], 0.25) / np.quantile(taken_s[0], 0.25))
+
+
+def comparing_s(pair_s: float) -> float:
+    """About how long :func:`side_by_side` takes where both together take ``pair_s``."""
+    most_s, fewest_s = ((_WARM_UPS + n) * pair_s for n in (_MOST_PAIRS, _FEWEST_PAIRS))
+    return max(min(most_s, _SECONDS_PER_CANDIDATE), fewest_s)
