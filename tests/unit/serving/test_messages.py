@@ -62,6 +62,29 @@ def test_a_large_tensor_is_a_view_of_the_body():
     assert np.shares_memory(array, body)
 
 
+VARIANTS = {
+    "as it is": lambda array: array,
+    "transposed": lambda array: array.T,
+    "every second": lambda array: array.ravel()[::2],
+    "empty": lambda array: array[:0],
+    "one number": lambda array: array[1, 1],
+    "big-endian": lambda array: array.astype(array.dtype.newbyteorder(">")),
+}
+
+
+# NumPy has no big-endian bfloat16.
+KINDS = [(d, v) for d in NUMPY_OF for v in VARIANTS if (d, v) != ("BF16", "big-endian")]
+
+
+@pytest.mark.parametrize(("datatype", "variant"), KINDS)
+def test_an_array_of_any_layout_comes_back_in_the_protocols(datatype, variant):
+    dtype = NUMPY_OF[datatype]
+    array = np.asarray(VARIANTS[variant](np.arange(6).astype(dtype).reshape(2, 3)))
+    got = decode_request(*encoded([WireTensor("x", array)])).inputs[0].array
+    assert (got.dtype, got.shape) == (dtype, array.shape)
+    assert got.tobytes() == array.astype(dtype).tobytes()
+
+
 def test_bytes_elements_come_back():
     array = np.array([b"", b"\x00\xff", b"abc"], dtype=object)
     request = decode_request(*encoded([WireTensor("x", array)]))
