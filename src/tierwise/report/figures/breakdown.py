@@ -92,7 +92,7 @@ def _draw(rows: list[Row], parts: list[str], colours: list[str]) -> alt.LayerCha
     base = alt.Chart(alt.Data(values=rows)).transform_filter(SHOWN)
     y = alt.Y("name:N", title=None, sort=alt.EncodingSortField("total_ms", op="min"))
     bars = base.mark_bar(size=13).encode(
-        alt.X("from_ms:Q", title="milliseconds"),
+        alt.X("from_ms:Q", title="milliseconds", axis=alt.Axis(tickCount=8)),
         alt.X2("to_ms:Q"),
         y,
         alt.Color(
