@@ -16,11 +16,13 @@ from tierwise.serving.faults import BadRequest
 from tierwise.serving.messages import InferResponse, WireTensor
 from tierwise.serving.strict_json import Buffer
 from tierwise.serving.tensor_data import to_binary, to_json
+from tierwise.serving.timing import TIMING
 
 # Names and values of an HTTP request's further headers.
 Headers = tuple[tuple[str, str], ...]
 JSON_HEADERS: Headers = (("Content-Type", "application/json"),)
 
+_TIMING = TIMING.encode()
 # A model's tensors, or one for each size of image.
 _REMEMBERED = 128
 
@@ -110,9 +112,18 @@ def encode_response(
         _begin_response(response.model_name, response.model_version),
         entries,
         b',"id":' + orjson.dumps(response.request_id) if response.request_id else b"",
-        b',"parameters":' + orjson.dumps(dict(response.parameters)) if response.parameters else b"",
+        _response_parameters(response.parameters, response.accounts),
     )
     return [text, *blobs], len(text) if blobs else None
+
+
+def _response_parameters(parameters: Mapping[str, Any], accounts: bytes) -> bytes:
+    """They come last in a response, and in them the accounts first: :mod:`.decoding` knows it."""
+    others = orjson.dumps(dict(parameters)) if parameters else b"{}"
+    if not accounts:
+        return b',"parameters":%b' % others if parameters else b""
+    more = b",%b" % others[1:-1] if parameters else b""
+    return b',"parameters":{"%b":[%b]%b}' % (_TIMING, accounts, more)
 
 
 @lru_cache(_REMEMBERED)

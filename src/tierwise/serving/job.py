@@ -51,6 +51,11 @@ class Job:
         self.received_at = received_at
         self.hop.received_bytes = self.received_bytes = received_bytes
 
+    def accounts(self) -> bytes:
+        """What this tier and those after it say of their time, as JSON without brackets."""
+        own = self.hop.to_text()
+        return b"%b,%b" % (own, self.following) if self.following else own
+
     def cancel(self) -> None:
         """The client has left: stop waiting for the next hop, which cancels there too."""
         self.cancelled = True

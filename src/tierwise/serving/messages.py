@@ -67,6 +67,8 @@ class InferResponse(NamedTuple):
         request_id: The client's own id, or ``""``.
         wire: The outputs as they came, all in binary: their list as JSON and their data; ``None``
             where they were made here, or came otherwise. They can leave again as they are.
+        accounts: What the tiers say of their time, for the client: JSON, without the list's
+            brackets. It leaves as a parameter.
     """
 
     outputs: tuple[WireTensor, ...]
@@ -75,3 +77,4 @@ class InferResponse(NamedTuple):
     model_version: str = ""
     request_id: str = ""
     wire: tuple[bytes, memoryview] | None = None
+    accounts: bytes = b""

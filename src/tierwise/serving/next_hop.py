@@ -69,8 +69,9 @@ class NextServer:
             response, told = decode_outputs(reply.body, json_length(reply.headers))
             accounts = told.timing_alone()
             if accounts is None:
-                response = response._replace(parameters=told.read())
-                accounts = _accounts(response.parameters.get(TIMING))
+                others = dict(told.read())
+                accounts = _accounts(others.pop(TIMING, None))
+                response = response._replace(parameters=others)
         except Refusal as error:
             raise NextHopFailed(f"{self.name} sent no inference response: {error}") from error
         # Of the tiers from here on, passed on as they came: whoever asked for them reads them. A

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
-import orjson
-
 from tierwise.runtime.instructions import cpu_instructions
 from tierwise.serving.faults import (
     BadRequest,
@@ -83,20 +81,13 @@ class TierService:
             self._under_way.discard(number)
         job.hop.server_s = time.perf_counter() - job.received_at
         model.statistics.add(job.hop)
-        parameters = {k: v for k, v in response.parameters.items() if k != TIMING}
-        if request.parameters.get(TIMING) is True:
-            accounts = b",".join(filter(None, (job.hop.to_text(), job.following)))
-            parameters[TIMING] = orjson.Fragment(b"[%b]" % accounts)
         if self._log_all:
             _log_answer(model, job)
+        timed = request.parameters.get(TIMING) is True
         return request, InferResponse(
-            outputs=response.outputs,
-            parameters=parameters,
-            model_name=model.spec.name,
-            model_version=VERSION,
-            request_id=request.request_id,
-            wire=response.wire,
-        )
+            response.outputs, response.parameters, model.spec.name, VERSION, request.request_id,
+            response.wire, job.accounts() if timed else b"",
+        )  # fmt: skip
 
     def sweep(self) -> None:
         """Stop inferences whose client has left or whose time has passed."""

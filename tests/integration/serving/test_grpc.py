@@ -1,5 +1,6 @@
 """gRPC, spoken by Triton's own client."""
 
+import json
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from tests.integration.serving.conftest import running_agent
 
 from tierwise.serving.stage import NextHop, StageSpec
+from tierwise.serving.timing import TIMING
 
 grpc = pytest.importorskip("tritonclient.grpc", reason="pip install 'tierwise[dev]'")
 pytestmark = pytest.mark.xdist_group("serving")
@@ -95,6 +97,10 @@ def test_a_chain_that_begins_with_grpc(triton, agent, edge, head_model, tail_mod
     assert "head" in {model.name for model in triton.get_model_repository_index().models}
     result = triton.infer("head", [_input(X)])
     np.testing.assert_allclose(result.as_numpy("y"), 10 * (2 * X + 1) - 3, rtol=1e-6)
+    assert not result.get_response().parameters
+    timed = triton.infer("head", [_input(X)], parameters={TIMING: True}).get_response()
+    accounts = json.loads(timed.parameters[TIMING].string_param)
+    assert [account["tier"] for account in accounts] == ["edge", "edge"]
     triton.unload_model("head")
     assert not triton.is_model_ready("head")
     with pytest.raises(grpc.InferenceServerException, match="'config' is not a stage"):

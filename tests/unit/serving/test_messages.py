@@ -241,6 +241,16 @@ def test_an_answer_that_tells_its_timing_reads_as_any_other(took):
         assert inside.outputs[0].parameters == {"tierwise_timing": took}
 
 
+@pytest.mark.parametrize("others", [{}, {"model": "m", "list": [1]}])
+def test_accounts_leave_as_a_parameter_beside_the_others(others):
+    outputs = (WireTensor("y", np.arange(3)),)
+    response = InferResponse(outputs, others, accounts=b'{"tier":"a"},{"tier":"b"}')
+    for binary in (True, False):
+        buffers, json_bytes = encode_response(response, {}, binary_default=binary)
+        read = decode_response(b"".join(buffers), json_bytes)
+        assert read.parameters == {"tierwise_timing": [{"tier": "a"}, {"tier": "b"}], **others}
+
+
 @pytest.mark.parametrize("end", [b"]", b',"outputs":3}', b"} "], ids=["bracket", "twice", "space"])
 def test_an_answer_that_is_damaged_behind_its_timing_is_read_whole(end):
     text = b'{"outputs":[],"parameters":{"tierwise_timing":1}' + end

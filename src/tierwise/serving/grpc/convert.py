@@ -12,6 +12,7 @@ from tierwise.serving.grpc.schema import message_class
 from tierwise.serving.limits import Limits
 from tierwise.serving.messages import InferRequest, InferResponse, RequestedOutput, WireTensor
 from tierwise.serving.tensor_data import array_of_bytes, check_shape, from_binary, to_binary
+from tierwise.serving.timing import TIMING
 
 _Response = message_class("ModelInferResponse")
 # Which typed field of InferTensorContents holds which datatype; half precision is raw only.
@@ -62,6 +63,8 @@ def encode_message(response: InferResponse) -> Any:
     )
     for name, value in response.parameters.items():
         _set(message.parameters[name], value)
+    if response.accounts:
+        message.parameters[TIMING].string_param = f"[{response.accounts.decode()}]"
     for tensor in response.outputs:
         datatype = datatype_of(tensor.array.dtype)
         output = message.outputs.add(name=tensor.name, datatype=datatype)
