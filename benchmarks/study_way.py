@@ -15,6 +15,7 @@ Needs Flask (the extra `dev`).
 import argparse
 import contextlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -39,6 +40,7 @@ from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
 
 THREADS = os.cpu_count() or 1
 BLOCK = 5
+SLOW_BIT_PER_S = 10e6
 
 
 def tierwise_way(
@@ -170,7 +172,8 @@ def main() -> int:
     for name in options.cases or CASES:
         with tempfile.TemporaryDirectory() as text:
             for case in CASES[name](Path(text)):
-                blocks = options.blocks if name != "wide" else max(2, options.blocks // 4)
+                slow = name == "wide" or (case.bandwidth_bit_per_s or math.inf) < SLOW_BIT_PER_S
+                blocks = max(2, options.blocks // 4) if slow else options.blocks
                 steps_s, models_s = alone(case, options.threads)
                 times, replies = compare(case, blocks, options.threads, Path(text))
                 theirs_s, ours_s = (float(np.median(times[way])) for way in ("study", "tierwise"))

@@ -224,7 +224,8 @@ def _tied_text(verdict: ConditionVerdict, choice: Assessment) -> str:
         verb = "is" if len(equal) == 1 else "are"
         sentences.append(f"{listed(equal)} {verb} as fast as {fastest.id}, within {MARGIN:.0%}")
     if open_:
-        blocks = max(compared[id_].blocks for id_ in open_ if id_ in compared)
+        counts = sorted({compared[id_].blocks for id_ in open_ if id_ in compared})
+        blocks = " to ".join(map(str, counts[:: max(1, len(counts) - 1)]))
         sentences.append(
             f"{listed(open_)} cannot be told apart from {fastest.id} in {blocks} blocks ({_TEST})"
         )

@@ -103,7 +103,11 @@ class AgentClient:
         return self._pool.address.text
 
     def wait_ready(self, timeout_s: float = 30.0) -> None:
-        """Return as soon as the agent is ready; raises :class:`TierFault` after ``timeout_s``."""
+        """Return as soon as the agent is ready.
+
+        Raises:
+            TierFault: it was not after ``timeout_s``, or its certificate is not trusted.
+        """
         end = time.perf_counter() + timeout_s
         while True:
             try:
@@ -111,6 +115,8 @@ class AgentClient:
                 if reply.status == 200:
                     return
                 last = f"it answers {reply.status}"
+            except ssl.SSLCertVerificationError as error:  # stays so
+                raise fault_of(error, self.url, "asking whether it is ready") from error
             except OSError as error:
                 last = str(error)
             if time.perf_counter() + _ASK_AGAIN_S > end:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from tierwise.errors import TooFewSamples
 from tierwise.stats.block_pairs import (
@@ -148,7 +148,8 @@ def compare_with_best(
     """Tell which of ``k`` strategies are slower than the best beyond noise.
 
     A strategy may have been left out from some block on; its median is then set right by what the
-    one with the most blocks did in the same blocks.
+    one with the most blocks did in the same blocks. Pairs with it are judged by the blocks until
+    then: what a look has shown is not taken back for what others did later.
 
     Args:
         values_s: Latency of every block and strategy, in the order of the blocks; positive, NaN
@@ -177,8 +178,8 @@ def compare_with_best(
         )
     complete = logs[np.isfinite(logs).all(axis=1)]
     k = len(names)
-    memory = own_memory(logs)
-    adjusted = np.minimum(1.0, looks * adjusted_p(logs, memory, joined))
+    adjusted, memories = _when_last_measured(logs, joined)
+    adjusted = np.minimum(1.0, looks * adjusted)
     ranks = [
         _rank(
             values_s[:, [i, best_column]],
@@ -186,7 +187,7 @@ def compare_with_best(
             float(medians_s[i]),
             float(adjusted[i, best_column]),
             is_best=bool(i == best_column),
-            memory=memory,
+            memory=memories[i, best_column],
             margin=margin,
             alpha=alpha,
             looks=looks,
@@ -202,6 +203,25 @@ def compare_with_best(
         margin=margin,
         alpha=alpha,
     )
+
+
+def _when_last_measured(
+    logs: Float[np.ndarray, "n k"], joined: Sequence[int]
+) -> tuple[Float[np.ndarray, "k k"], Shaped[np.ndarray, "k k"]]:
+    """Adjusted p of every pair, and the :class:`Memory` that it is by.
+
+    Of the blocks until the first of the two was left out.
+    """
+    n, k = logs.shape
+    ends = n - np.argmax(np.isfinite(logs[::-1]), axis=0)
+    until = np.minimum(ends, ends[:, None])
+    adjusted, memories = np.ones((k, k)), np.empty((k, k), dtype=object)
+    for end in np.unique(ends):
+        memory = own_memory(logs[:end])
+        pairs = until == end
+        adjusted[pairs] = adjusted_p(logs[:end], memory, joined)[pairs]
+        memories[pairs] = memory
+    return adjusted, memories
 
 
 def comparable_medians_s(values_s: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:

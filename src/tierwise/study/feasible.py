@@ -22,13 +22,14 @@ def check_machine(study: StudyFile, topology: Topology) -> None:
     """Refuse what this machine cannot do for the emulated tiers, or for the operators.
 
     Raises:
-        EnvironmentFault: execution providers, cores or a link back end that are not here.
+        EnvironmentFault: execution providers, cores, a link back end, or jitter and loss of links
+            that are not here.
         MissingExtra: a quantizer that is not installed.
     """
     for tier in topology.tiers:
         if tier.emulated:
             require_providers(tier.providers)
-    require_possible(topology, study.measure.backend)
+    require_possible(topology, study.measure.backend, study.conditions())
     if any(operator.quantizes for operator in study.operators.chosen):
         options = study.operators.quantize
         recipes = recipes_named(options.recipe, options.backend)

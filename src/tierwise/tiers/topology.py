@@ -54,6 +54,11 @@ class LinkShape:
     jitter_s: float = 0.0
     loss: float = 0.0
 
+    @property
+    def uneven(self) -> bool:
+        """Whether it asks for jitter or loss."""
+        return self.jitter_s > 0 or self.loss > 0
+
     def __str__(self) -> str:
         rate = (
             "unlimited"

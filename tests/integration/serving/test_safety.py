@@ -312,8 +312,10 @@ def test_tls_and_mutual_tls(start_agent, head_model, tmp_path):
             np.testing.assert_array_equal(client.infer("m", large).outputs["mid"], 3)
     with AgentClient(agent.url, tls=client_tls(server)) as client, pytest.raises(TierFault):
         client.infer("m", X)
-    with AgentClient(agent.url) as client, pytest.raises(TierFault, match=r"TLS.*certificate"):
-        client.infer("m", X)
+    with AgentClient(agent.url) as client:
+        for ask in (lambda: client.infer("m", X), client.wait_ready):  # at once, not in 30 s
+            with pytest.raises(TierFault, match=r"TLS.*certificate"):
+                ask()
 
 
 @pytest.mark.slow

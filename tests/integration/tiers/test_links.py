@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tierwise.errors import EnvironmentFault, UserError
+from tierwise.tiers import emulated
 from tierwise.tiers.emulated import kernel_links
 from tierwise.tiers.emulated.linux import inside
 
@@ -133,6 +134,23 @@ def test_jitter_without_netem_is_refused_and_nothing_changes(lab, running):
         running.shape(lab.condition(lab.chain, rtt_s=0.01, jitter_s=0.001))
     with lab.dial(running, "mobile", "edge") as connection:
         assert lab.echo_s(connection) < 5
+
+
+@pytest.mark.netns
+def test_jitter_that_cannot_be_had_is_refused_before_anything_starts(lab):
+    asked = lab.condition(lab.chain, rtt_s=0.01, jitter_s=0.001)
+    even = lab.condition(lab.chain, rtt_s=0.01)
+    emulated.require_possible(lab.chain, "auto", [even])
+    with pytest.raises(EnvironmentFault, match=r"mobile-edge asks for jitter or loss.*user space"):
+        emulated.require_possible(lab.chain, "userspace", [even, asked])
+    with lab.start(lab.chain, backend="auto") as running:
+        has_netem = "netem" in running.record["links"]
+    if has_netem:
+        emulated.require_possible(lab.chain, "auto", [asked])
+        return
+    with pytest.raises(EnvironmentFault, match="mobile-edge asks for jitter or loss") as refused:
+        emulated.require_possible(lab.chain, "auto", [asked])
+    assert refused.value.hint
 
 
 def test_jitter_and_loss_by_netem(lab, running):

@@ -153,3 +153,24 @@ def test_a_memory_is_seen_where_no_block_has_every_strategy():
     assert not verdict.any_difference
     assert verdict.effective_blocks < 30
     assert own_memory(np.log(values)).inflation > 2.5
+
+
+def test_what_a_look_has_shown_is_not_taken_back_for_what_others_do_later():
+    own = np.zeros((240, 2))
+    for i in range(1, 240):
+        own[i] = 0.97 * own[i - 1] + RNG.normal(size=2)
+    values = blocks([1.0, 1.0, 1.3], n=240, noise=0.1)
+    values[30:, :2] *= np.exp(own[30:] / 20)
+    at_the_look = compare_with_best(values[:30], names(3), looks=8, best="s0")
+    values[30:, 2] = np.nan  # left out there
+    at_the_end = compare_with_best(values, names(3), looks=8, best="s0")
+    (then,), (now,) = (
+        [rank for rank in verdict.ranks if rank.name == "s2"]
+        for verdict in (at_the_look, at_the_end)
+    )
+    assert then.standing is now.standing is Standing.SLOWER
+    assert now.p_holm == pytest.approx(then.p_holm)
+    assert now.ratio.low == pytest.approx(then.ratio.low)
+    # The two that went on are judged by all that they did.
+    (rank,) = [rank for rank in at_the_end.ranks if rank.name == "s1"]
+    assert rank.effective_blocks < 60

@@ -89,7 +89,7 @@ class LinkSpec(Section):
     @property
     def uneven(self) -> bool:
         """Whether packets are to be delayed unequally, or lost."""
-        return any(shape.jitter_s > 0 or shape.loss > 0 for shape in self.shapes())
+        return any(shape.uneven for shape in self.shapes())
 
     def shapes(self) -> tuple[LinkShape, ...]:
         """Every combination of the lists, in their order."""

@@ -16,7 +16,7 @@ from tierwise.tiers.emulated import probing
 from tierwise.tiers.emulated.channel import Channel, Message
 from tierwise.tiers.emulated.cores import require_cores, share_out
 from tierwise.tiers.emulated.keeper_process import KeeperProcess
-from tierwise.tiers.emulated.networks import Backend, require_backend
+from tierwise.tiers.emulated.networks import Backend, require_backend, require_shape
 from tierwise.tiers.emulated.shares import CpuBackend
 from tierwise.tiers.running import Probe
 from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
@@ -69,12 +69,16 @@ def start(
     return emulation
 
 
-def require_possible(topology: Topology, backend: Backend = "auto") -> None:
-    """Refuse what :func:`start` would, before anything else is done; starts nothing.
+def require_possible(
+    topology: Topology,
+    backend: Backend = "auto",
+    conditions: Sequence[NetworkCondition] = (),
+) -> None:
+    """Refuse what :func:`start` and :meth:`Emulation.shape` would, before anything else is done.
 
     Raises:
-        EnvironmentFault: a tier asks for more cores than there are, or links cannot be made by the
-            ``backend`` that is named.
+        EnvironmentFault: a tier asks for more cores than there are, links cannot be made by the
+            ``backend`` that is named, or not with the jitter or the loss of a condition.
     """
     shares = {tier.name: tier.cpus for tier in topology.tiers if tier.emulated and tier.cpus}
     cores = share_out(shares)
@@ -82,6 +86,20 @@ def require_possible(topology: Topology, backend: Backend = "auto") -> None:
         require_cores(name, cpus, cores)
     if backend in {"root", "userns"}:
         require_backend(backend)
+    uneven = next(
+        (
+            (link, condition.shapes[link.name])
+            for condition in conditions
+            for link in topology.links
+            if link.name in condition.shapes and condition.shapes[link.name].uneven
+        ),
+        None,
+    )
+    if uneven is not None:  # where one can be made, all can
+        link, shape = uneven
+        real = any(not tier.emulated for tier in topology.tiers)
+        way = "userspace" if real and backend == "auto" else backend
+        require_shape(link.near, link.far, shape, way)
 
 
 class Emulation:

@@ -215,7 +215,7 @@ class KernelLinks:
             return indices[0], PacketPort(outer, inner)
 
     def _apply(self, link: _Link, shape: LinkShape) -> None:
-        if (shape.jitter_s or shape.loss) and not self.has_netem:
+        if shape.uneven and not self.has_netem:
             raise EnvironmentFault(
                 f"Link {link.name} asks for jitter or loss, and this kernel has no netem.",
                 hint="Load it (`modprobe sch_netem`) or leave jitter and loss out.",
@@ -232,7 +232,7 @@ class KernelLinks:
         link.shape = shape
 
     def _through_line(self, shape: LinkShape) -> bool:
-        if shape.jitter_s or shape.loss:
+        if shape.uneven:
             return False
         rate = shape.bandwidth_bit_per_s
         if rate is not None and rate <= _FASTEST_BY_HAND_BIT_PER_S:

@@ -3,7 +3,8 @@
 import errno
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -21,7 +22,8 @@ from tierwise.tiers.emulated.relay import Relay, Route, paths
 from tierwise.tiers.emulated.workers import start_worker, stop_worker
 from tierwise.tiers.topology import LinkShape
 
-Backend = Literal["auto", "root", "userns", "userspace"]
+_Way = Literal["root", "userns", "userspace"]
+Backend = _Way | Literal["auto"]
 _AGENT_PORT = 8080  # of a private namespace: nobody else is there
 
 
@@ -179,7 +181,7 @@ class UserSpaceNetwork:
     def shape(self, shapes: Mapping[str, LinkShape]) -> None:
         """See :class:`Network`."""
         for name, shape in shapes.items():
-            if shape.jitter_s or shape.loss:
+            if shape.uneven:
                 raise EnvironmentFault(
                     f"Link {name} asks for jitter or loss, and links in user space have neither.",
                     hint="Run as root, or where user namespaces are allowed, on a kernel with "
@@ -238,19 +240,39 @@ def require_backend(backend: Backend) -> None:
     _way(backend)
 
 
-def _way(backend: Backend) -> tuple[Literal["root", "userns", "userspace"], list[str]]:
+def require_shape(near: str, far: str, shape: LinkShape, backend: Backend) -> None:
+    """Raise :class:`EnvironmentFault` where no link between two tiers can have ``shape`` here.
+
+    Tried with a link that is gone again.
+    """
+    why = _in_a_child(partial(_try_shape, near, far, shape, backend))
+    if why is not None:
+        message, _, hint = why.partition("\n")
+        raise EnvironmentFault(message, hint=hint or None)
+
+
+def _try_shape(near: str, far: str, shape: LinkShape, backend: Backend) -> str | None:
+    link = f"{near}-{far}"
+    try:
+        network = make_network((near, far), (link,), backend)
+        try:
+            network.shape({link: shape})
+        finally:
+            network.close()
+    except EnvironmentFault as fault:
+        return f"{fault.message}\n{fault.hint or ''}"
+    return None
+
+
+def _way(backend: Backend) -> tuple[_Way, list[str]]:
     """How links are made, and why not by the ways before it."""
     reasons: list[str] = []
-    if backend in {"auto", "root"}:
-        reason = _tried(lambda: None)
-        if reason is None:
-            return "root", reasons
-        reasons.append(reason)
-    if backend in {"auto", "userns"}:
-        reason = _tried(new_user_namespace)
-        if reason is None:
-            return "userns", reasons
-        reasons.append(reason)
+    for way, trial in _TRIALS.items():
+        if backend in {"auto", way}:
+            reason = _in_a_child(trial) if IS_LINUX else "only Linux has them"
+            if reason is None:
+                return way, reasons
+            reasons.append(reason)
     if backend in {"auto", "userspace"}:
         return "userspace", reasons
     raise EnvironmentFault(
@@ -259,35 +281,46 @@ def _way(backend: Backend) -> tuple[Literal["root", "userns", "userspace"], list
     )
 
 
-def _tried(first: object) -> str | None:
-    """Why namespaces can't be made after ``first``; ``None``: they can.
-
-    Tried in a process of its own, since a process can't leave a user namespace again.
-    """
-    if not IS_LINUX:
-        return "only Linux has them"
+def _in_a_child(trial: Callable[[], str | None]) -> str | None:
+    """What ``trial`` says, in a process of its own: none can leave a user namespace again."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os._exit(_try_namespace(first, theirs))
+        status = 1
+        try:
+            os.write(theirs, (trial() or "").encode())
+            status = 0
+        finally:
+            os._exit(status)
     os.close(theirs)
     with os.fdopen(ours, encoding="utf-8") as pipe:
         said = pipe.read()
     _, status = os.waitpid(pid, 0)
-    return None if status == 0 else said or f"the trial ended with status {status}"
+    return said or (None if status == 0 else f"the trial ended with status {status}")
 
 
-def _try_namespace(first: object, pipe: int) -> int:
+def _try_user_namespace() -> str | None:
     try:
-        assert callable(first)
-        first()
+        new_user_namespace()
+    except OSError as error:
+        return _in_words(error)
+    return _try_namespace()
+
+
+def _try_namespace() -> str | None:
+    try:
         with inside(new_network_namespace()):
             os.close(os.open("/proc/sys/net/ipv4/ip_forward", os.O_RDWR))
             PacketPort("lo", "lo").close()
     except OSError as error:
-        os.write(pipe, _in_words(error).encode())
-        return 1
-    return 0
+        return _in_words(error)
+    return None
+
+
+_TRIALS: dict[_Way, Callable[[], str | None]] = {
+    "root": _try_namespace,
+    "userns": _try_user_namespace,
+}
 
 
 def _in_words(error: OSError) -> str:

@@ -61,6 +61,7 @@ class PacketPort:
             self._putting.close()
             raise
         self._at = 0
+        self._last_sent = 0.0
 
     def fileno(self) -> int:
         """Readable when packets wait."""
@@ -72,8 +73,7 @@ class PacketPort:
 
     def take(self, most: int) -> list[tuple[float, bytes]]:
         """Packets with their Ethernet headers, and when each was sent, on the monotonic clock."""
-        now = time.monotonic()
-        offset_s = now - time.time()
+        offset_s, now = _monotonic_minus_wall_s(), time.monotonic()
         # States first, packets after: a processor that reorders reads (ARM) must not see a new
         # state and the old packet behind it, and does not look ahead so far. heuristic.
         ready, at = 0, self._at
@@ -86,7 +86,10 @@ class PacketPort:
             size, start, _, seconds, nanoseconds = _HEADER.unpack_from(self._ring, at)
             packet = self._ring[at + start : at + start + size]
             _STATE.pack_into(self._ring, at, 0)
-            found.append((min(now, seconds + nanoseconds * 1e-9 + offset_s), packet))
+            # In order, and not later than now, whatever became of the wall clock meanwhile.
+            sent = min(now, seconds + nanoseconds * 1e-9 + offset_s)
+            self._last_sent = max(self._last_sent, sent)
+            found.append((self._last_sent, packet))
             self._at = (at + _FRAME_BYTES) % _RING_BYTES
         return found
 
@@ -113,6 +116,15 @@ def send_as_on_a_wire(device: str) -> None:
     request = struct.pack("16sP16x", device.encode(), ctypes.addressof(value))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
+
+
+def _monotonic_minus_wall_s() -> float:
+    """One clock minus the other; of three readings the one that was interrupted least."""
+    gaps = []
+    for _ in range(3):
+        before, wall = time.monotonic(), time.time()
+        gaps.append((time.monotonic() - before, before - wall))
+    return min(gaps)[1]
 
 
 def _packet_socket() -> socket.socket:
