@@ -180,4 +180,20 @@ def test_looks_are_frequent_at_first_and_rare_in_long_work(clock):
         clock.computes(0.0001)
         share.look(now)
         gaps.append(share.next_look() - now)
-    assert gaps == pytest.approx([0.00025, 0.0006, 0.001])
+    assert gaps == pytest.approx([0.00025, 0.000582, 0.001])  # it began at 1.0009
+
+
+def test_looks_are_frequent_again_after_a_rest_without_looks(clock):
+    share = clock.share(0.25)
+    clock.computes(0.0003)
+    share.look(61.0)  # it was dozed over
+    assert share.next_look() - 61.0 == pytest.approx(0.00025)
+
+
+def test_who_was_held_is_looked_at_soon_and_not_taken_for_idle(clock):
+    share = clock.share(0.25)
+    clock.computes(0.001)
+    share.look(1.001)
+    share.look(1.004, held=True)
+    assert not share.idle
+    assert share.next_look() - 1.004 == pytest.approx(0.00025)

@@ -96,6 +96,7 @@ class Share:
             rest_s = max(0.0, elapsed_s - spent_s)
             self._balance_s = min(0.0, self._balance_s + self.cpus * rest_s)
             earned_s = self.cpus * (elapsed_s - rest_s)
+            self._began = now - spent_s
         else:
             earned_s = self.cpus * elapsed_s
         # What a hold took too long is made good as long as it computes.
@@ -108,7 +109,8 @@ class Share:
         self._rested = spent_s == 0 and free and not self._waits
         if not self._looked or self._rested:
             self._began = now
-        if spent_s > 0:
+        # Who was held goes on computing, or it would not be looked at again for a while.
+        if spent_s > 0 or held:
             self._busy = now
         self._computing = spent_s >= _COMPUTING * elapsed_s
         self._looked = now
