@@ -3,8 +3,8 @@
 A client, an agent in another process, loopback, and a model that takes next to no time (its own
 time, as the agent reports it, is subtracted). Beside it, request by request in turn, a bare TCP
 echo of the same bytes through the same Python: blocking sockets, one buffer of the right size.
-Everything is started anew several times, since on which cores the processes come to lie makes twice
-as much of a difference as the rest. Printed: p50 of each start, and the median of the ratios.
+Everything is started anew several times, since p50s differ by a factor of two from start to start.
+Printed: p50 of each start, and the median of the ratios.
 `--stacks` adds the HTTP servers that were not chosen. Exit code 1 where a ratio is over its aim.
 """
 

@@ -128,7 +128,7 @@ def _flatten(data: list[Any]) -> list[Any]:
 
 def to_binary(array: np.ndarray) -> Buffer:
     """The raw little-endian data of a tensor: a view where it is contiguous."""
-    # One step for plain numbers: after a pause each further one of NumPy's takes 10 microseconds.
+    # One step for plain numbers: after a pause every further one of NumPy's finds cold caches.
     if array.dtype in _PLAIN:
         try:
             return array.data.cast("B")
