@@ -74,15 +74,44 @@ def test_efficientnet_lite_recipe(height: int, width: int, side: int):
 
 def test_imagenet_recipe_short_side_then_crop():
     pixels = noise(301, 423)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     got = Preprocess(
-        resize=256, crop=(224, 224), scale=1 / 255, mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-    ).apply(encode(pixels))  # fmt: skip
+        resize=256, crop=(224, 224), scale=1 / 255, mean=tuple(mean), std=tuple(std)
+    ).apply(encode(pixels))
     # torchvision: the long side is int(256 * 423 / 301) = 359
     resized = np.asarray(Image.fromarray(pixels).resize((359, 256), Image.Resampling.BILINEAR))
-    cut = resized[16:240, 68:292] / 255.0
-    expected = (cut - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    np.testing.assert_allclose(got[0], expected.transpose(2, 0, 1), atol=1e-5)
+    steps = (got[0].transpose(1, 2, 0) * std + mean) * 255 - resized[16:240, 68:292]
+    assert_almost_all_same(np.rint(steps))
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+
+
+def assert_almost_all_same(steps: np.ndarray) -> None:
+    """Of an 8-bit scale: none further off than two, at most one in a hundred at all."""
+    assert np.abs(steps).max() <= 2
+    assert np.count_nonzero(steps) <= steps.size / 100
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (700, 333), (90, 101)])
+@pytest.mark.parametrize("crop", [(97, 61), (150, 150), (1, 150)])
+def test_what_a_crop_drops_is_not_needed_for_what_it_keeps(
+    interpolation: str, height: int, width: int, crop: tuple[int, int]
+):
+    image = Image.fromarray(noise(height, width))
+    recipe = Preprocess.model_validate(
+        {"resize": 150, "crop": crop, "interpolation": interpolation, "layout": "NHWC",
+         "dtype": "uint8"}
+    )  # fmt: skip
+    resampling = Image.Resampling[interpolation.upper()]
+    long_side = 150 * max(height, width) // min(height, width)
+    size = (long_side, 150) if width > height else (150, long_side)
+    whole = np.asarray(image.resize((size[0], height), resampling).resize(size, resampling))
+    top, left = (size[1] - crop[0] + 1) // 2, (size[0] - crop[1] + 1) // 2
+    cut = whole[top : top + crop[0], left : left + crop[1]].astype(int)
+    got = recipe.apply(encode(np.asarray(image)))[0].astype(int)
+    assert_almost_all_same(got - cut)
+    if interpolation == "nearest":
+        np.testing.assert_array_equal(got, cut)
 
 
 def test_integers_are_rounded_and_clipped():
@@ -132,6 +161,16 @@ def test_a_crop_larger_than_the_image_says_both_sizes():
 def test_wrong_settings_are_refused(settings: dict[str, object], text: str):
     with pytest.raises(ValidationError, match=text):
         Preprocess.model_validate(settings)
+
+
+def test_recipes_stay_equal_once_they_were_used():
+    used, other = (Preprocess(mean=(1.0, 2.0, 3.0)) for _ in range(2))
+    for recipe in (used, other):
+        recipe.apply(encode(noise(4, 4)))
+        assert recipe == Preprocess(mean=(1.0, 2.0, 3.0))
+    assert used == other
+    assert used != Preprocess()
+    assert len({used, other}) == 1
 
 
 def test_every_field_is_described_in_the_schema():
