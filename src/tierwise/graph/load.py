@@ -97,6 +97,18 @@ def check_operators(model: ir.Model, source: str = "the model") -> None:
             )
 
 
+def external_files(path: Path) -> list[Path]:
+    """The files beside ``path`` that hold its weights, by name; none where it holds them itself."""
+    model = ir.load(path, format="protobuf")
+    names = {
+        str(tensor.location)
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if isinstance(tensor := value.const_value, ir.ExternalTensor)
+    }
+    return [path.parent / name for name in sorted(names)]
+
+
 def _check_external_data(model: ir.Model, path: Path) -> None:
     folder = path.parent.resolve()
     for graph in model.graphs():

@@ -126,13 +126,10 @@ def _simplify(model: ir.Model, source: Path | str | bytes | ir.Model) -> ir.Mode
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         settings.optimized_model_filepath = str(path)
         settings.log_severity_level = 4
+        # Of a file with external data, what is written would name that data, which is not there.
+        content = source if isinstance(source, bytes) else model_bytes(model)
         try:
-            content = model_bytes(model) if isinstance(source, ir.Model) else source
-            ort.InferenceSession(
-                str(content) if isinstance(content, Path) else content,
-                settings,
-                providers=["CPUExecutionProvider"],
-            )
+            ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
         except ORT_ERRORS as exc:
             if path.exists():
                 # The model is fine, only writing it failed, and the error does not say why.

@@ -1,22 +1,31 @@
 """What a study directory belongs to, and what may change without starting over."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+import numpy as np
+
+from tierwise.data.source import Dataset
 from tierwise.errors import UserError
+from tierwise.graph.load import external_files
+from tierwise.progress import SILENT, Progress, Task
+from tierwise.store.artefacts import file_sha256
 from tierwise.store.codec import dump
 from tierwise.store.write import StudyStore
 from tierwise.study.file import StudyFile
 from tierwise.study.subject import Subject
 
-# What does not change any number that is already measured: names, requirements, and how many more
-# samples are wanted.
+# What does not change any number that is already measured: names, requirements, how many more
+# samples are wanted, and where the model and the data lie, whose content counts instead.
 _MAY_CHANGE = {"name", "require", "measure.samples", "measure.max_samples", "measure.precision",
-               "measure.budget", "measure.strategies"}  # fmt: skip
+               "measure.budget", "measure.strategies", "model", "data.images", "data.labels",
+               "data.masks", "data.npz"}  # fmt: skip
 _FACT = "identity"
 
 
-def identity_of(study: StudyFile, subject: Subject) -> dict[str, str]:
+def identity_of(study: StudyFile, subject: Subject, progress: Progress = SILENT) -> dict[str, str]:
     """Everything that measured numbers depend on, flat: dotted key to value."""
     found = dict(_flat(study.model_dump(mode="json", by_alias=True)))
     kept = {
@@ -24,7 +33,37 @@ def identity_of(study: StudyFile, subject: Subject) -> dict[str, str]:
         for key, value in found.items()
         if not any(key == one or key.startswith(f"{one}.") for one in _MAY_CHANGE)
     }
-    return {**kept, "the model's content": subject.sha256, "the data": subject.data_sha256}
+    datasets = subject.calibration, subject.evaluation
+    with progress.task("Reading the data", sum(map(len, datasets))) as task:
+        data = "".join(_data_sha256(dataset, task) for dataset in datasets)
+    return {
+        **kept,
+        "the model's content": _model_sha256(subject.path),
+        "the data": hashlib.sha256(data.encode()).hexdigest(),
+    }
+
+
+def _model_sha256(path: Path) -> str:
+    """Hash of the file and of what holds its weights, if that is not the file itself."""
+    files = [path, *external_files(path)]
+    return hashlib.sha256(" ".join(map(file_sha256, files)).encode()).hexdigest()
+
+
+def _data_sha256(dataset: Dataset, task: Task) -> str:
+    """Hash of the inputs' names, labels and content; random ones always have the same content."""
+    digest = hashlib.sha256(repr(dataset.ids).encode())
+    if dataset.labels is not None:
+        digest.update(np.ascontiguousarray(dataset.labels).tobytes())
+    for index in range(0 if dataset.random else len(dataset)):
+        task.advance()
+        payload = dataset.payload(index)
+        if isinstance(payload, bytes):
+            digest.update(hashlib.sha256(payload).digest())
+            continue
+        for name, array in payload.items():
+            digest.update(repr((name, array.shape, str(array.dtype))).encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def check_identity(store: StudyStore, identity: Mapping[str, str]) -> str:

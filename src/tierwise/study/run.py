@@ -98,7 +98,10 @@ def run_study(
     subject = open_subject(study, path.parent, progress)
     check_model(study, subject)
     with StudyStore.open(folder, fresh=fresh) as store:
-        _introduce(store, study, path, subject, topology=topology, conditions=conditions)
+        _introduce(
+            store, study, path, subject,
+            topology=topology, conditions=conditions, progress=progress,
+        )  # fmt: skip
         if store.is_done("plan") and not unmeasured(study, len(conditions), store):
             progress.say("Everything is measured already.")
             return store.results()
@@ -149,9 +152,10 @@ def _introduce(
     *,
     topology: Topology,
     conditions: tuple[NetworkCondition, ...],
+    progress: Progress,
 ) -> None:
     """Make the directory this study's, or make sure that it is."""
-    identity = check_identity(store, identity_of(study, subject))
+    identity = check_identity(store, identity_of(study, subject, progress))
     store.set_study(
         name=study.name or Path(study.model).stem,
         model=Path(study.model).name,

@@ -1,10 +1,7 @@
 """A subject opened for a study: its graph, its inputs, and which of them may be used for what."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.data.source import Dataset, open_dataset
@@ -16,7 +13,6 @@ from tierwise.graph.load import load_model
 from tierwise.progress import SILENT, Progress
 from tierwise.runtime.prepare import prepare
 from tierwise.runtime.session import Port, open_session
-from tierwise.store.artefacts import file_sha256
 from tierwise.study.file import StudyFile
 
 # heuristic: below this many inputs one wrong answer is worth more than two points.
@@ -29,8 +25,6 @@ class Subject:
 
     Attributes:
         path: The model's file.
-        sha256: Hash of that file.
-        data_sha256: Hash of the inputs' names and labels.
         graph: Simplified, with concrete shapes.
         calibration: Inputs that operators may look at.
         evaluation: Inputs that quality and latency are measured on; never the same ones.
@@ -38,8 +32,6 @@ class Subject:
     """
 
     path: Path
-    sha256: str
-    data_sha256: str
     graph: Graph
     calibration: Dataset
     evaluation: Dataset
@@ -83,8 +75,6 @@ def open_subject(study: StudyFile, base_dir: Path, progress: Progress = SILENT) 
     )
     return Subject(
         path=path,
-        sha256=file_sha256(path),
-        data_sha256=_fingerprint(dataset),
         graph=prepare(path, dataset.feeds(0), progress=progress),
         calibration=dataset.subset(split.calibration),
         evaluation=dataset.subset(split.evaluation),
@@ -103,13 +93,6 @@ def _with_sizes(
     shapes = {tensor.name: tensor.shape for tensor in graph.inputs}
     found = {port.name: shapes[port.name] for port in free}
     return spec.model_copy(update={"sizes": {**found, **spec.sizes}})
-
-
-def _fingerprint(dataset: Dataset) -> str:
-    digest = hashlib.sha256(repr((dataset.description, dataset.ids)).encode())
-    if dataset.labels is not None:
-        digest.update(np.ascontiguousarray(dataset.labels).tobytes())
-    return digest.hexdigest()
 
 
 def _caveats(evaluation: int, notes: tuple[str, ...]) -> tuple[ResultWarning, ...]:
