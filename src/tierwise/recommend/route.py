@@ -34,7 +34,7 @@ class Crossing:
     Attributes:
         name: Such as ``"mobile-edge"``.
         shape: Under the condition.
-        wire_bytes: Of a request that crosses it, or ``None``.
+        wire_bytes: Of a request that crosses it and its answer, or ``None``.
         transfer_s: Both ways, over all links of the same hop: said at the last of them.
         together: Whether ``transfer_s`` is of more links than this one.
         crossed: Whether a request crosses it at all.

@@ -77,7 +77,8 @@ class SegmentCosts:
     Attributes:
         compute_shares: The time of each segment as a share of the whole variant's, both on the
             machine that ran the study.
-        hop_bytes: Bytes that a segment sends to the next, headers included; one fewer.
+        hop_bytes: Bytes that a segment sends to the next, and of the answer on its way back,
+            headers included; one fewer.
     """
 
     compute_shares: tuple[float, ...]
@@ -119,7 +120,7 @@ class TrialResult:
             ``"preprocess@mobile"``, ``"compute@edge"``, ``"codec@edge"``, ``"queue@edge"``,
             ``"postprocess@cloud"``, ``"transfer@mobile-edge"`` (the path between two hops:
             ``"transfer@mobile-cloud"`` crosses both links), ``"client@mobile"``.
-        wire_bytes: Bytes of the requests that crossed each link, by link name, median.
+        wire_bytes: Bytes of a request and its answer over each link, by link name, median.
         memory_bytes: Peak resident memory per tier.
         predicted_s: ``(low, median, high)`` of the latency model, where one was made.
         cold_start: How the strategy starts, links unlimited; ``None`` where it was not measured.

@@ -164,13 +164,17 @@ class Deployment:
         )
 
     def _wire_bytes(self, strategy: Strategy, reply: Reply) -> Mapping[str, int]:
-        """Bytes of the requests over each link: to the first hop, then from hop to hop."""
+        """Bytes over each link: of the requests, from hop to hop, and of the answer on its way back.
+
+        Every tier passes the answer on as it came, but for its own account of the time.
+        """
         way = (self._start, *strategy.tiers)
         sent = (reply.sent_bytes, *(hop.sent_bytes for hop in reply.hops))
         found: dict[str, int] = {}
         for (source, target), size_bytes in zip(pairwise(way), sent, strict=False):
             for link in self.topology.path(source, target):
-                found[link.name] = found.get(link.name, 0) + size_bytes
+                both_ways = size_bytes + reply.received_bytes
+                found[link.name] = found.get(link.name, 0) + both_ways
         return found
 
     def revive(self) -> bool:

@@ -136,7 +136,9 @@ def _profile(measuring: Measuring, strategies: Sequence[Strategy]) -> None:
     job, store = measuring.job, measuring.store
     wanted = set(strategies)
     segments = {strategy: of for strategy, of in job.segments.items() if strategy in wanted}
-    costs = measure_segment_costs(segments, job.variants, job.data, measuring.progress)
+    costs = measure_segment_costs(
+        segments, job.variants, job.data, job.study.task, measuring.progress
+    )
     store.set_segment_costs(costs)
     probed = probes(strategies)
     seed = job.study.measure.seed

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tierwise.data.postprocess import Postprocess
 from tierwise.data.source import Dataset
 from tierwise.graph.cuts import find_cut
 from tierwise.operators.encoding import encode
@@ -14,7 +15,7 @@ from tierwise.operators.strategy import Strategy
 from tierwise.progress import SILENT, Progress
 from tierwise.runtime.session import Session, SessionOptions, open_session
 from tierwise.store.results import SegmentCosts
-from tierwise.study.segments import Segment
+from tierwise.study.segments import Segment, postprocess_for
 from tierwise.study.variants import StoredVariant
 from tierwise.study.workload import HEADER_BYTES
 
@@ -31,6 +32,7 @@ def measure_segment_costs(
     segments: Mapping[Strategy, tuple[Segment, ...]],
     variants: Mapping[str, StoredVariant],
     data: Dataset,
+    task: str,
     progress: Progress = SILENT,
 ) -> dict[str, SegmentCosts]:
     """Costs of every strategy with more than one segment, by its id.
@@ -42,6 +44,7 @@ def measure_segment_costs(
         segments: Of every strategy.
         variants: By name.
         data: Its first input is what runs.
+        task: Of the study: what becomes of the outputs before they are sent back.
         progress: Told of every cut.
     """
     by_place: dict[_Place, tuple[Segment, ...]] = {
@@ -53,33 +56,37 @@ def measure_segment_costs(
     ]
     found: dict[_Place, _Timed] = {}
     feeds = data.feeds(0) if timed else {}
-    with progress.task("Timing segments", len(timed)) as task:
+    postprocess = postprocess_for(task)
+    with progress.task("Timing segments", len(timed)) as shown:
         for place in timed:
-            found[place] = _time(variants[place[0]], by_place[place], feeds)
-            task.advance(note=f"{place[0]}@{'@'.join(place[1])}")
+            found[place] = _time(variants[place[0]], by_place[place], feeds, postprocess)
+            shown.advance(note=f"{place[0]}@{'@'.join(place[1])}")
     shares = {
         place: found[place].shares if place in found else _between(place, found, places)
         for place in by_place
     }
+    reply_bytes = {place[0]: one.reply_bytes for place, one in found.items()}
     costs = {}
     for strategy in segments:
         if strategy.cuts:
             place = (strategy.variant, strategy.cuts)
             sent = _sent(strategy, found.get(place), variants[strategy.variant])
-            costs[strategy.id] = SegmentCosts(shares[place], sent)
+            hop_bytes = tuple(size + reply_bytes[strategy.variant] for size in sent)
+            costs[strategy.id] = SegmentCosts(shares[place], hop_bytes)
     return costs
 
 
 @dataclass(frozen=True)
 class _Timed:
-    """Shares of the segments, and by name what each sends to the next."""
+    """Shares of the segments, by name what each sends to the next, and what comes back."""
 
     shares: tuple[float, ...]
     crossing: tuple[Mapping[str, np.ndarray], ...]
+    reply_bytes: int
 
 
 def _sent(strategy: Strategy, timed: _Timed | None, variant: StoredVariant) -> tuple[int, ...]:
-    """Bytes of every hop; as they are, where the segments did not run."""
+    """Bytes of every hop's request; as they are, where the segments did not run."""
     if timed is None:
         cuts = (find_cut(variant.graph, cut) for cut in strategy.cuts)
         return tuple(cut.wire_bytes + HEADER_BYTES for cut in cuts)
@@ -132,7 +139,10 @@ def _between(
 
 
 def _time(
-    variant: StoredVariant, segments: Sequence[Segment], feeds: Mapping[str, np.ndarray]
+    variant: StoredVariant,
+    segments: Sequence[Segment],
+    feeds: Mapping[str, np.ndarray],
+    postprocess: Postprocess,
 ) -> _Timed:
     """Time the whole variant and its segments in turns."""
     options = SessionOptions(threads=1)
@@ -145,11 +155,14 @@ def _time(
             carried |= session.run(inputs[-1])
             if following is not None:
                 crossing.append({one.name: carried[one.name] for one in following.inputs})
+        answer = postprocess.apply({one.name: carried[one.name] for one in sessions[0].outputs})
+        reply_bytes = sum(array.nbytes for array in answer.values()) + HEADER_BYTES
         seconds = _in_turns(sessions, inputs)
     finally:
         for session in sessions:
             session.close()
-    return _Timed(tuple(s / seconds[0] for s in seconds[1:]), tuple(crossing))
+    shares = tuple(s / seconds[0] for s in seconds[1:])
+    return _Timed(shares, tuple(crossing), reply_bytes)
 
 
 def _in_turns(

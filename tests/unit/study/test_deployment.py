@@ -12,7 +12,7 @@ TOPOLOGY = Topology((Tier("mobile"), Tier("edge"), Tier("cloud")))
 
 
 class Answered(Deployment):
-    """Every request is answered by what was sent to each hop, without any agent."""
+    """Every request is answered by what was sent to each hop, without any agent; answers have 100 bytes."""
 
     sent = ()
 
@@ -26,26 +26,26 @@ class Answered(Deployment):
     ("tiers", "sent", "crossed"),
     [
         (("mobile",), [1000, ("mobile", 0)], {}),
-        (("edge",), [1000, ("edge", 0)], {"mobile-edge": 1000}),
-        (("cloud",), [1000, ("cloud", 0)], {"mobile-edge": 1000, "edge-cloud": 1000}),
+        (("edge",), [1000, ("edge", 0)], {"mobile-edge": 1100}),
+        (("cloud",), [1000, ("cloud", 0)], {"mobile-edge": 1100, "edge-cloud": 1100}),
         (
             ("mobile", "cloud"),
             [1000, ("mobile", 77), ("cloud", 0)],
-            {"mobile-edge": 77, "edge-cloud": 77},
+            {"mobile-edge": 177, "edge-cloud": 177},
         ),
         (
             ("mobile", "edge", "cloud"),
             [1000, ("mobile", 77), ("edge", 5), ("cloud", 0)],
-            {"mobile-edge": 77, "edge-cloud": 5},
+            {"mobile-edge": 177, "edge-cloud": 105},
         ),
         (
             ("edge", "cloud"),
             [1000, ("edge", 5), ("cloud", 0)],
-            {"mobile-edge": 1000, "edge-cloud": 5},
+            {"mobile-edge": 1100, "edge-cloud": 105},
         ),
     ],
 )
-def test_bytes_are_counted_on_every_link_that_they_cross(tiers, sent, crossed):
+def test_requests_and_answers_are_counted_on_every_link_that_they_cross(tiers, sent, crossed):
     deployment = Answered(SimpleNamespace(topology=TOPOLOGY), None, "classification")
     deployment.sent = sent
     cuts = tuple("xy"[: len(tiers) - 1])
