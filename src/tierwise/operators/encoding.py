@@ -122,9 +122,11 @@ def encode(tensor: Shaped[np.ndarray, "*shape"], encoding: Encoding) -> np.ndarr
             hint="Use none, with or without +zstd.",
         )
     if encoding.kind is Kind.FP16:
-        wire = np.clip(tensor, -_FP16_MAX, _FP16_MAX).astype(np.float16)
+        wire = np.asarray(np.clip(tensor, -_FP16_MAX, _FP16_MAX)).astype(np.float16)
     elif encoding.kind is Kind.INT8:
-        steps = np.multiply(tensor, np.float32(1 / encoding.scale), dtype=np.float32)
+        # A place for the result, because of a scalar NumPy would make a number, not an array.
+        steps = np.empty(tensor.shape, np.float32)
+        np.multiply(tensor, np.float32(1 / encoding.scale), out=steps, dtype=np.float32)
         np.rint(steps, out=steps)
         steps += np.float32(encoding.zero_point)
         np.nan_to_num(steps, copy=False, nan=0.0)

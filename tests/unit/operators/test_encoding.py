@@ -52,6 +52,18 @@ def test_lossless_means_every_bit(tensor, compressed):
     assert back.tobytes() == tensor.tobytes()
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("kind", [Kind.FP16, Kind.INT8])
+def test_a_scalar_crosses_like_any_other_tensor(kind, compressed):
+    # Such as the scale of a dynamically quantized tensor.
+    tensor, encoding = np.array(3.0, np.float32), Encoding(kind, 0.5, 7, compressed)
+    wire = encode(tensor, encoding)
+    assert isinstance(wire, np.ndarray)
+    back = decode(wire, encoding, (), "float32")
+    assert isinstance(back, np.ndarray)
+    assert (back.shape, back.dtype, float(back)) == ((), np.float32, 3.0)
+
+
 @given(hnp.arrays(np.float32, (3, 7), elements=st.floats(-1e4, 1e4, width=32)), st.booleans())
 def test_int8_errs_by_half_a_step_within_its_range(tensor, compressed):
     low, high = min(0.0, float(tensor.min())), max(0.0, float(tensor.max()))
