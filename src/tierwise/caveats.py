@@ -19,6 +19,7 @@ class WarningKind(Enum):
     NO_LABELS = "no labels"
     RANDOM_INPUT = "random input"
     INT8_SLOWER = "int8 slower than fp32"
+    NOT_QUANTIZED = "not quantized"
     NO_EXITS = "no early exits"
     QUALITY_GUARD = "nodes left in float"
     FEW_INPUTS = "few inputs"

@@ -134,7 +134,7 @@ def _print(variant: QuantizedVariant, out: Path, size_bytes: int, original_bytes
         terminal.out.print(f"- {note}", markup=False)
     for caveat in variant.caveats:
         terminal.out.print(f"Note: {caveat.evidence} {caveat.advice}", markup=False)
-    what = "fp32" if variant.recipe is None else "quantized"
+    what = "as it was" if variant.recipe is None else "quantized"
     terminal.out.print(
         f"{out}: {what}, {format_bytes(size_bytes)}; the original's weights take "
         f"{format_bytes(original_bytes)}",

@@ -18,6 +18,7 @@ _BARS = (
 FEWER = "†"
 """Before a p50 of fewer, or other, blocks than those of the table's other strategies."""
 _STATE_STYLE = "bright_black"
+_UNSUITED = Text("!", "yellow")
 # An interval in words fits the shortest bar; a longer one than the longest says nothing more.
 _SHORTEST_BAR, _LONGEST_BAR = 15, 40
 
@@ -25,7 +26,7 @@ _SHORTEST_BAR, _LONGEST_BAR = 15, 40
 def strategy_table(
     recommendation: Recommendation, verdict: ConditionVerdict, width: int = 80
 ) -> Table:
-    """Every strategy under one condition, fastest first."""
+    """Every strategy under one condition, fastest first; no bars where there is no room for them."""
     strategies = verdict.strategies
     numbered = [a.latency.p50_s for a in strategies if a.latency is not None]
     full_s, digits = full_bar_s(numbered), decimals(numbered)
@@ -37,26 +38,29 @@ def strategy_table(
     names, cells = _names_and_bar(verdict, width - sum(widths) - 4 - 3 * asked, digits)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bright_black", pad_edge=False)
     table.add_column("", no_wrap=True, width=2)
-    table.add_column("where", no_wrap=True)
+    table.add_column("where", overflow="fold")
     table.add_column("what", no_wrap=True, overflow="ellipsis")
     for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
     if asked:
         table.add_column("ok", justify="center", no_wrap=True)
-    table.add_column("breakdown", no_wrap=True, width=cells, overflow="ellipsis")
+    if cells:
+        table.add_column("breakdown", no_wrap=True, width=cells, overflow="ellipsis")
     for assessment, name, cell in zip(strategies, names, numbers, strict=True):
         row: list[RenderableType] = [
-            _marks(verdict, assessment), assessment.trial.strategy.placement, name, *cell,
+            _marks(verdict, assessment, asked=asked), assessment.trial.strategy.placement, name,
+            *cell,
         ]  # fmt: skip
         if asked:
             row.append(_meets(assessment))
-        row.append(_said(assessment, digits) or _bar(assessment, full_s, cells))
+        if cells:
+            row.append(_said(assessment, digits) or _bar(assessment, full_s, cells))
         table.add_row(*row, style=_row_style(verdict, assessment))
     return table
 
 
 def _names_and_bar(verdict: ConditionVerdict, width: int, digits: int) -> tuple[list[str], int]:
-    """What stands under "what", with its cuts where all of them fit; and the bars' length.
+    """What stands under "what", with its cuts where all of them fit; and the bars' length, or 0.
 
     ``width`` is what the figures leave of the terminal.
     """
@@ -74,7 +78,7 @@ def _names_and_bar(verdict: ConditionVerdict, width: int, digits: int) -> tuple[
         cells = width - 3 - (where + 1) - (max(map(len, ("what", *names))) + 1)
         if cells >= least:
             return names, min(cells, max(least, _LONGEST_BAR))
-    return short, _SHORTEST_BAR
+    return short, 0
 
 
 def _metric(verdict: ConditionVerdict) -> str:
@@ -82,20 +86,20 @@ def _metric(verdict: ConditionVerdict) -> str:
     return metrics.pop() if len(metrics) == 1 else "quality"
 
 
-def _marks(verdict: ConditionVerdict, assessment: Assessment) -> Text:
-    first = (
-        "★"
-        if assessment.id == verdict.recommended
-        else "≈"
-        if assessment.tied_with_best
-        else " "
-    )  # fmt: skip
-    return Text(first, "bold green").append("◆" if assessment.on_pareto_front else " ", "magenta")
+def _marks(verdict: ConditionVerdict, assessment: Assessment, *, asked: bool) -> Text:
+    first = Text(" ")
+    if assessment.id == verdict.recommended:
+        first = Text("★", "bold green")
+    elif assessment.tied_with_best:
+        first = Text("≈", "bold green")
+    elif assessment.unsuited and not asked:  # else it stands where a requirement is judged
+        first = _UNSUITED
+    return Text.assemble(first, ("◆" if assessment.on_pareto_front else " ", "magenta"))
 
 
 def _meets(assessment: Assessment) -> Text:
     if assessment.unsuited:
-        return Text("!", "yellow")
+        return _UNSUITED
     signs = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
     return Text(*signs[assessment.meets])
 
@@ -150,6 +154,8 @@ def legend(recommendation: Recommendation, width: int) -> Text:
         signs.append(("~", "", "predicted"))
     if any(a.measured and a.latency is not None and a.latency.p95_s is None for a in assessments):
         signs.append(("·", "", "too few samples"))
+    if any(a.unsuited for a in assessments):
+        signs.append(("!", "yellow", "INT8 no faster than float"))
     if any(a.meets is None and not a.unsuited for a in assessments):
         signs.append(("?", "yellow", "too few to tell"))
     if any(a.quality is not None for a in assessments):

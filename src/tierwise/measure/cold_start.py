@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from tierwise.errors import TooFewSamples
 from tierwise.measure.clock import Clock, SystemClock
 from tierwise.measure.sample import Timing
@@ -15,6 +13,9 @@ _COMPUTE = "compute@"
 @dataclass(frozen=True)
 class ColdStart:
     """What a strategy takes from nothing to its first answer, and how the next request compares.
+
+    Every figure is of one start, the middle one of all (of two, the quicker), so that its parts
+    add up to it.
 
     Attributes:
         load_s: Loading the model and opening its session, each time, by tier, in seconds.
@@ -28,37 +29,39 @@ class ColdStart:
 
     @property
     def first_s(self) -> float:
-        """Median latency of the first request."""
-        return float(np.median([timing.latency_s for timing in self.first]))
+        """Latency of the first request."""
+        return self.first[self._middle].latency_s
 
     @property
     def second_s(self) -> float:
-        """Median latency of the second request."""
-        return float(np.median([timing.latency_s for timing in self.second]))
+        """Latency of the second request."""
+        return self.second[self._middle].latency_s
 
     @property
     def total_s(self) -> float:
-        """Median of loading, tier after tier, and the first answer together."""
-        loads = np.sum([list(times) for times in self.load_s.values()], axis=0)
-        return float(np.median(loads + [timing.latency_s for timing in self.first]))
-
-    @property
-    def penalty(self) -> float:
-        """How many times as long the first request takes as the second, in the median."""
-        pairs = zip(self.first, self.second, strict=True)
-        return float(np.median([one.latency_s / two.latency_s for one, two in pairs]))
+        """Loading, tier after tier, and the first answer together."""
+        return self._totals_s[self._middle]
 
     def tier_s(self, tier: str) -> tuple[float, float]:
-        """Medians of loading on ``tier``, and of how much longer it computes the first time.
+        """Loading on ``tier``, and how much longer it computes the first time.
 
         The second is 0 where the tier gives no account of its time.
         """
         part = f"{_COMPUTE}{tier}"
-        extra = [
-            one.parts_s.get(part, 0.0) - two.parts_s.get(part, 0.0)
-            for one, two in zip(self.first, self.second, strict=True)
-        ]
-        return float(np.median(self.load_s[tier])), float(np.median(extra))
+        first, second = self.first[self._middle], self.second[self._middle]
+        extra_s = first.parts_s.get(part, 0.0) - second.parts_s.get(part, 0.0)
+        return self.load_s[tier][self._middle], extra_s
+
+    @property
+    def _totals_s(self) -> list[float]:
+        loads = zip(*self.load_s.values(), strict=True)
+        return [sum(load) + one.latency_s for load, one in zip(loads, self.first, strict=True)]
+
+    @property
+    def _middle(self) -> int:
+        """Which of the starts took the median time."""
+        totals_s = self._totals_s
+        return sorted(range(len(totals_s)), key=totals_s.__getitem__)[(len(totals_s) - 1) // 2]
 
 
 def measure_cold_start(

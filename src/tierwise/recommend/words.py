@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from tierwise.recommend.cautions import cautions
-from tierwise.recommend.phrases import listed, under
+from tierwise.recommend.phrases import listed, slower_by, under
 from tierwise.recommend.recommendation import (
     Assessment,
     ConditionVerdict,
@@ -206,10 +206,8 @@ def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
     little = ", too little to matter" if comparison.standing is Standing.SLIGHTLY_SLOWER else ""
     nearer = [a for a in verdict.strategies[: verdict.strategies.index(rivals[0])] if a.meets]
     measured = " that was measured" if any(_only_predicted(a) for a in nearer) else ""
-    slower = f"{comparison.ratio.estimate - 1:.1%} slower{little}"
-    return (
-        f"The next one{measured}, {rivals[0].id}, is {slower} ({_TEST}: p {_p(comparison.p_holm)})."
-    )
+    slower = slower_by(comparison.ratio.estimate) + little
+    return f"The next one{measured}, {rivals[0].id}, {slower} ({_TEST}: p {_p(comparison.p_holm)})."
 
 
 def _tied_text(verdict: ConditionVerdict, choice: Assessment) -> str:

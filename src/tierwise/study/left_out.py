@@ -12,7 +12,7 @@ def same_as_others(
 ) -> dict[Operator, str]:
     """By operator, why its strategies are left out: whose they are the same as, and the reason.
 
-    Where quantizing kept fp32, Q is I, QE is E, QP is P and QEP is EP; where no block can be
+    Where quantizing changed nothing, Q is I, QE is E, QP is P and QEP is EP; where no block can be
     skipped, E is I, and so on. Measuring them would compare a file with itself.
 
     Args:
@@ -64,5 +64,5 @@ def _stands_for(
     if wanted.quantizes:
         plain = Operator(wanted.value.replace("Q", "") or "I")
         if plain in variants and variants[plain].record.sha256 == variants[wanted].record.sha256:
-            reasons.append("quantizing kept fp32")
+            reasons.append("quantizing changed nothing")
     return wanted, reasons

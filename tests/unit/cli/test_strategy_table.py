@@ -1,12 +1,15 @@
 """The table of strategies at the widths of real terminals: nothing broken, units everywhere."""
 
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
+from tierwise.cli.strategy_table import legend, strategy_table
 from tierwise.cli.verdict_table import verdict_view
 from tierwise.operators.strategy import Operator
+from tierwise.recommend.requirement import Requirement
 from tierwise.recommend.verdict import recommend
 from tierwise.testing.results import made_up_results
 
@@ -20,11 +23,51 @@ def shown(width, results=RESULTS):
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-@pytest.mark.parametrize("width", [80, 100, 120, 200])
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 def test_no_line_is_longer_than_the_terminal_and_nothing_is_cut_off(width):
     lines = shown(width)
     assert max(map(len, lines)) <= width
     assert "…" not in "".join(lines)
+
+
+def test_a_narrow_terminal_loses_the_bars_and_nothing_else():
+    lines = shown(60)
+    [titles] = [number for number, line in enumerate(lines) if line.lstrip().startswith("where")]
+    assert lines[titles].split()[-2:] == ["loss", "pts"]
+    rows = lines[titles + 1 : titles + 1 + len(recommend(RESULTS).verdicts[0].strategies)]
+    assert sum(row.startswith("★") for row in rows) == 1
+    assert not any("█" in row for row in rows)
+
+
+def test_tiers_of_long_names_are_folded_and_figures_stay():
+    # As wide as it gets without cuts: a chain over three tiers.
+    renamed = "field_gateway-regional_datacentre-continental_cloud"
+    recommendation = recommend(RESULTS)
+    verdict = recommendation.verdicts[0]
+    first = verdict.strategies[0]
+    strategy = replace(first.trial.strategy, tiers=tuple(renamed.split("-")))
+    long = replace(first, trial=replace(first.trial, strategy=strategy))
+    verdict = replace(verdict, strategies=(long, *verdict.strategies[1:]))
+    console = Console(width=80, no_color=True, file=StringIO())
+    console.print(strategy_table(recommendation, verdict, 80))
+    text = console.file.getvalue()
+    assert "…" not in text
+    for one in verdict.strategies:
+        assert f"{one.latency.p50_s * 1e3:.1f}" in text
+
+
+@pytest.mark.parametrize("requirement", [None, Requirement(max_loss=5.0)])
+def test_int8_that_is_no_faster_is_marked_with_and_without_a_requirement(requirement):
+    recommendation = recommend(RESULTS, requirement)
+    verdict = recommendation.verdicts[0]
+    slow = replace(verdict.strategies[-1], unsuited="INT8 is no faster here")
+    verdict = replace(verdict, strategies=(*verdict.strategies[:-1], slow))
+    console = Console(width=120, no_color=True, file=StringIO())
+    console.print(strategy_table(recommendation, verdict, 120))
+    rows = console.file.getvalue().splitlines()
+    assert rows[-1].count("!") == 1
+    assert not any("!" in row for row in rows[:-1])
+    assert "! INT8" in legend(replace(recommendation, verdicts=(verdict,)), 120).plain
 
 
 def test_every_figure_has_its_unit():

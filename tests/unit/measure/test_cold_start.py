@@ -1,7 +1,7 @@
 import pytest
 
 from tierwise.errors import TooFewSamples
-from tierwise.measure.cold_start import measure_cold_start
+from tierwise.measure.cold_start import ColdStart, measure_cold_start
 from tierwise.measure.sample import Timing
 from tierwise.testing.clock import FakeClock
 
@@ -44,9 +44,19 @@ def test_loading_and_the_first_request_are_told_apart_from_later_ones():
     assert cold.first_s == pytest.approx(1.2)
     assert cold.second_s == pytest.approx(0.3)
     assert cold.total_s == pytest.approx(6.2)
-    assert cold.penalty == pytest.approx(4.0)
     assert cold.tier_s("edge") == pytest.approx((2.0, 0.9))
     assert cold.tier_s("cloud") == pytest.approx((3.0, 0.0))
+
+
+def test_every_figure_is_of_the_start_that_took_the_median_time():
+    # Medians part by part would be 2 s each: 6 s, and every start took longer.
+    cold = ColdStart(
+        {"cloud": (1.0, 2.0, 6.0), "edge": (2.0, 5.0, 1.0)},
+        (Timing(9.0), Timing(1.0), Timing(2.0)),
+        (Timing(0.7), Timing(0.8), Timing(0.9)),
+    )
+    assert (cold.total_s, cold.first_s, cold.second_s) == (9.0, 2.0, 0.9)
+    assert (cold.tier_s("cloud")[0], cold.tier_s("edge")[0]) == (6.0, 1.0)
 
 
 def test_it_stops_when_enough_time_is_spent():

@@ -206,7 +206,11 @@ def test_a_model_that_is_quantized_already_stays(subject):
     )  # fmt: skip
     twice = quantize(once.graph, subject.calibration)
     assert twice.graph is once.graph
-    assert "quantized already" in twice.caveats[0].evidence
+    [caveat] = twice.caveats
+    assert caveat.kind is WarningKind.NOT_QUANTIZED
+    # Nothing of it is fp32, and nothing was slower.
+    assert caveat.evidence == "Not quantized: the model is quantized already."
+    assert "fp32" not in caveat.advice
 
 
 def test_without_calibration_inputs_the_error_says_what_to_give(subject):

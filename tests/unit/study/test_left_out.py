@@ -33,7 +33,7 @@ def test_where_quantizing_kept_fp32_its_strategies_are_those_without_it():
         "QP": "the same as P",
         "QEP": "the same as EP",
     }
-    assert found[Operator.Q] == "the same as I: quantizing kept fp32"
+    assert found[Operator.Q] == "the same as I: quantizing changed nothing"
 
 
 def test_where_no_block_can_be_skipped_the_exit_does_nothing():
@@ -49,7 +49,9 @@ def test_where_no_block_can_be_skipped_the_exit_does_nothing():
 def test_where_neither_does_anything_all_are_the_model_as_it_is():
     found = same_as_others(tuple(Operator), variants(I="i", Q="i"))
     assert [op.value for op in Operator if op not in found] == ["I", "P"]
-    assert found[Operator.QEP] == "the same as P: no block is skipped and quantizing kept fp32"
+    assert (
+        found[Operator.QEP] == "the same as P: no block is skipped and quantizing changed nothing"
+    )
 
 
 def test_one_that_stands_alone_is_measured_under_its_own_name():

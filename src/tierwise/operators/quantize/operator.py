@@ -11,7 +11,7 @@ from tierwise.operators.quantize.build import Builder, CannotQuantize
 from tierwise.operators.quantize.latency import LatencyMeter, LocalMeter, Meters
 from tierwise.operators.quantize.outcome import (
     QuantizedVariant,
-    kept_fp32,
+    untouched,
     quantized,
     too_slow_or_lossy,
 )
@@ -81,13 +81,13 @@ def quantize(
     _check(calibration, max_loss, recipes)
     obstacle = _obstacle(graph)
     if obstacle:
-        return kept_fp32(graph, name, obstacle, "Nothing to do: fp32 is deployed.")
+        return untouched(graph, name, obstacle, "Nothing to do: it is deployed as it is.")
     fit, held_out = hold_out(calibration, seed)
     feeds = [fit.feeds(index) for index in range(len(fit))]
     try:
         builder = Builder(graph, feeds)
     except CannotQuantize as exc:
-        return kept_fp32(
+        return untouched(
             graph, name, exc.message, "Simplify the model (constant folding) and retry."
         )
     meters = meter if isinstance(meter, Mapping) else {"": meter or LocalMeter(feeds)}

@@ -20,10 +20,10 @@ class QuantizedVariant(Variant):
     """A variant with the record of how it was found.
 
     Attributes:
-        recipe: What it was quantized with; ``None``: it is fp32, and ``caveats`` say why.
+        recipe: What it was quantized with; ``None``: it is the original, and ``caveats`` say why.
         attempts: Every recipe of the search, in the order of trying.
         metric: What the attempts' losses are points of.
-        ratios: Latency in units of fp32's, by place; empty where fp32 is kept.
+        ratios: Latency in units of fp32's, by place; empty where the original is kept.
     """
 
     recipe: Recipe | None = None
@@ -37,10 +37,10 @@ class QuantizedVariant(Variant):
         return tuple(place for place, ratio in self.ratios.items() if not ratio <= 1 - MIN_GAIN)
 
 
-def kept_fp32(graph: Graph, name: str, why: str, advice: str) -> QuantizedVariant:
-    """The original, because nothing could be tried."""
-    caveat = ResultWarning(WarningKind.INT8_SLOWER, name, f"Kept fp32: {why}.", advice)
-    return QuantizedVariant(name, graph, (f"kept fp32: {why}",), (caveat,))
+def untouched(graph: Graph, name: str, why: str, advice: str) -> QuantizedVariant:
+    """The original, whatever its type, because nothing could be tried."""
+    caveat = ResultWarning(WarningKind.NOT_QUANTIZED, name, f"Not quantized: {why}.", advice)
+    return QuantizedVariant(name, graph, (f"not quantized: {why}",), (caveat,))
 
 
 def quantized(search: Search, chosen: Candidate, name: str) -> QuantizedVariant:
@@ -71,10 +71,10 @@ def too_slow_or_lossy(search: Search, fastest: Candidate | None, name: str) -> Q
     timed = [attempt.ratio for attempt in search.attempts if attempt.ratio is not None]
     if fastest is None:
         why = search.attempts[0].outcome
-        kind, advice = WarningKind.INT8_SLOWER, "Nothing to do: fp32 is deployed."
+        kind, advice = WarningKind.NOT_QUANTIZED, "Nothing to do: fp32 is deployed."
     elif not timed:
         why = f"no tier could run it: {', '.join(search.meters)}"
-        kind, advice = WarningKind.INT8_SLOWER, "Give the tier more memory, or leave Q out."
+        kind, advice = WarningKind.NOT_QUANTIZED, "Give the tier more memory, or leave Q out."
     elif min(timed) > 1 - MIN_GAIN:
         kind, advice = WarningKind.INT8_SLOWER, ADVICE
         why = (
