@@ -26,7 +26,7 @@ _SHORTEST_BAR, _LONGEST_BAR = 15, 40
 def strategy_table(
     recommendation: Recommendation, verdict: ConditionVerdict, width: int = 80
 ) -> Table:
-    """Every strategy under one condition, fastest first; no bars where there is no room for them."""
+    """Every strategy under one condition, fastest first; without bars where there is no room."""
     strategies = verdict.strategies
     numbered = [a.latency.p50_s for a in strategies if a.latency is not None]
     full_s, digits = full_bar_s(numbered), decimals(numbered)

@@ -164,7 +164,7 @@ class Deployment:
         )
 
     def _wire_bytes(self, strategy: Strategy, reply: Reply) -> Mapping[str, int]:
-        """Bytes over each link: of the requests, from hop to hop, and of the answer on its way back.
+        """Bytes over each link: of the requests from hop to hop, and of the answer on its way back.
 
         Every tier passes the answer on as it came, but for its own account of the time.
         """

@@ -12,7 +12,7 @@ TOPOLOGY = Topology((Tier("mobile"), Tier("edge"), Tier("cloud")))
 
 
 class Answered(Deployment):
-    """Every request is answered by what was sent to each hop, without any agent; answers have 100 bytes."""
+    """Every request is answered by what was sent to each hop, without any agent, in 100 bytes."""
 
     sent = ()
 

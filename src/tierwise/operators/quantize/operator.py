@@ -11,9 +11,9 @@ from tierwise.operators.quantize.build import Builder, CannotQuantize
 from tierwise.operators.quantize.latency import LatencyMeter, LocalMeter, Meters
 from tierwise.operators.quantize.outcome import (
     QuantizedVariant,
-    untouched,
     quantized,
     too_slow_or_lossy,
+    untouched,
 )
 from tierwise.operators.quantize.recipe import PRODUCTS, RECIPES, Backend, Recipe
 from tierwise.operators.quantize.search import Search
