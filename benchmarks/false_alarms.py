@@ -38,7 +38,6 @@ from tierwise.operators.strategy import Operator, Strategy
 from tierwise.recommend.ties import fastest_and_rivals
 from tierwise.stats.conover import conover
 from tierwise.stats.corrections import holm
-from tierwise.stats.verdict import Standing
 from tierwise.store.results import TrialResult, TrialState
 from tierwise.study.rounds import LOOKS, in_sweep, planned_looks
 from tierwise.study.sections.measuring import MeasureSpec
@@ -207,7 +206,7 @@ def claimed(narrowing: Narrowing, look: Look, contenders: dict[int, int]) -> set
     if not finished:
         return set()
     standings = narrowing.standings()
-    return {n for n in finished if standings[n] in {Standing.SLOWER, Standing.SLIGHTLY_SLOWER}}
+    return {n for n in finished if standings[n].not_the_best}
 
 
 def verdict(latencies_s, measured, contenders, looks) -> Found:
@@ -224,7 +223,7 @@ def verdict(latencies_s, measured, contenders, looks) -> Found:
     ]
     trials.sort(key=lambda trial: float(np.median(trial.latency_s)))
     best, rivals = fastest_and_rivals(trials, looks, contenders)
-    slower = frozenset(name for name, rival in rivals.items() if rival.told_apart)
+    slower = frozenset(name for name, rival in rivals.items() if rival.standing.not_the_best)
     return Found(best, slower, max(len(blocks) for blocks in measured.values()))
 
 

@@ -20,7 +20,6 @@ from tierwise.stats.verdict import ALPHA, Rank, Standing, block_values, compare_
 
 # heuristic: blocks that settle a question once in five times are not worth their time.
 _WORTH = 0.2
-_SLOWER = frozenset({Standing.SLOWER, Standing.SLIGHTLY_SLOWER})
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Narrowing:
 
     def _look(self, measured: Iterable[str]) -> Look:
         ranks = self._ranks()
-        slower = {rank.name for rank in ranks if rank.standing in _SLOWER}
+        slower = {rank.name for rank in ranks if rank.standing.not_the_best}
         others = {name for name in measured if name not in self._contenders}
         ranked = {rank.name for rank in ranks}
         open_ = [n for n in self._contenders if n in self._block and n not in ranked]
@@ -145,8 +144,6 @@ class Narrowing:
         kept = [name for name, enough in zip(names, shared, strict=True) if enough]
         try:
             joined = [self._joined[name] for name in kept]
-            return compare_with_best(
-                values_s[:, shared], kept, looks=self._tests, joined=joined
-            ).ranks
+            return compare_with_best(values_s[:, shared], kept, looks=self._tests, joined=joined)
         except TooFewSamples:
             return ()

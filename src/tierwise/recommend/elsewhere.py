@@ -54,7 +54,7 @@ def compared_elsewhere(
         comparison = compare_with(
             contenders[first], rest, results.tests(twin), results.contenders(twin)
         ).get(other)
-        if comparison is None or (comparison.told_apart and comparison.ratio.estimate < 1):
+        if comparison is None or (comparison.standing.not_the_best and comparison.ratio.estimate < 1):
             continue
         found.append(Elsewhere(twin, comparison))
     return max(found, key=lambda one: one.comparison.blocks, default=None)

@@ -72,8 +72,8 @@ class Assessment:
         breakdown_s: Seconds of each part of a typical request.
         misses: Limits that are not kept.
         unsuited: Why it is never recommended although it may meet the requirement, or ``""``.
-        tied_with_best: Whether it meets the requirement and the samples cannot tell it from the
-            fastest that does; true for the fastest itself.
+        tied_with_best: Whether it meets the requirement, and the samples do not show it to be
+            slower than the fastest that does; true for the fastest itself.
         on_pareto_front: Whether no measured strategy is faster and loses less.
         against_best: The comparison with the fastest; ``None`` for itself, for what does not meet
             the requirement, and where they share too few blocks.

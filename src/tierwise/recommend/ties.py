@@ -53,6 +53,8 @@ class BlockComparison:
         blocks: Number of blocks that have both.
         p_holm: By :mod:`tierwise.stats.block_pairs`, Holm-adjusted over all pairs of strategies
             that meet the requirement.
+        beaten_by: Where it is not told from the best, but from the best when it was left out: that
+            one's id.
     """
 
     best: str
@@ -61,11 +63,7 @@ class BlockComparison:
     ratio: Interval
     blocks: int
     p_holm: float
-
-    @property
-    def told_apart(self) -> bool:
-        """Whether the samples show it to be slower than the best."""
-        return self.standing in {Standing.SLOWER, Standing.SLIGHTLY_SLOWER}
+    beaten_by: str | None = None
 
 
 def compare_all(
@@ -156,7 +154,7 @@ def _ranked(
         {t.strategy.id: t.latency_s for t in shared}, {t.strategy.id: t.block for t in shared}
     )
     try:
-        verdict = compare_with_best(
+        ranks = compare_with_best(
             values_s,
             names,
             looks=looks,
@@ -167,7 +165,7 @@ def _ranked(
         # The best by its blocks is another than by its samples, and shares too few with some.
         return trials[0].strategy.id, {}
     by_id = dict(zip(names, shared, strict=True))
-    first = by_id[best or verdict.best.name]
+    first = by_id[best or next(r.name for r in ranks if r.standing is Standing.BEST)]
     return first.strategy.id, {
         rank.name: BlockComparison(
             first.strategy.id,
@@ -176,7 +174,8 @@ def _ranked(
             rank.ratio,
             rank.blocks,
             rank.p_holm,
+            rank.beaten_by,
         )
-        for rank in verdict.ranks
+        for rank in ranks
         if rank.name != first.strategy.id
     }

@@ -108,7 +108,7 @@ def _judge_condition(
         results.tests(condition),
         results.contenders(condition),
     )
-    tied = {fastest} | {id_ for id_, c in rivals.items() if not c.told_apart}
+    tied = {fastest} | {id_ for id_, c in rivals.items() if not c.standing.not_the_best}
     marked = tuple(
         replace(
             a,

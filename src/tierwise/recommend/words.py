@@ -203,6 +203,11 @@ def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
             f"There are too few blocks to tell it from {listed([a.id for a in rivals])}:"
             f" {FEWEST_BLOCKS} are needed."
         )
+    if comparison.beaten_by:
+        return (
+            f"The next one, {rivals[0].id}, is slower than {comparison.beaten_by}, which is not the"
+            f" fastest either ({_TEST})."
+        )
     little = ", too little to matter" if comparison.standing is Standing.SLIGHTLY_SLOWER else ""
     nearer = [a for a in verdict.strategies[: verdict.strategies.index(rivals[0])] if a.meets]
     measured = " that was measured" if any(_only_predicted(a) for a in nearer) else ""

@@ -103,14 +103,14 @@ def _footprints(recommendation: Recommendation) -> Table:
 
 def _against_best(recommendation: Recommendation) -> Table:
     header = (
-        "condition", "strategy", "fastest", "ratio", "ratio_low", "ratio_high",
-        "ratio_confidence", "blocks", "p_holm", "cliffs_delta", "magnitude", "standing",
+        "condition", "strategy", "fastest", "ratio", "ratio_low", "ratio_high", "ratio_confidence",
+        "blocks", "p_holm", "cliffs_delta", "magnitude", "standing", "beaten_by",
     )  # fmt: skip
     rows: list[list[Cell]] = [
         [
             verdict.condition.id, a.id, c.best, c.ratio.estimate, c.ratio.low, c.ratio.high,
             c.ratio.confidence, c.blocks, c.p_holm, c.effect.delta, c.effect.magnitude.value,
-            c.standing.value,
+            c.standing.value, c.beaten_by,
         ]
         for verdict in recommendation.verdicts
         for a in verdict.strategies

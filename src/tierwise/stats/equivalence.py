@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from tierwise.stats.median_interval import Interval, median_interval
 
+# A ratio within ``1 + MARGIN``, and within its inverse, makes no difference in practice.
 MARGIN = 0.03
 
 
@@ -17,34 +18,24 @@ class Equivalence:
 
     Attributes:
         ratio: Interval of the median of ``a / b``, with confidence ``1 - 2 alpha``.
-        margin: 0.03: the ratio may be between 1 / 1.03 and 1.03.
-        alpha: Chance of calling equivalent what is not.
     """
 
     ratio: Interval
-    margin: float
-    alpha: float
 
     @property
     def holds(self) -> bool:
         """Whether the two are shown to be within the margin of each other."""
-        return 1.0 / (1.0 + self.margin) < self.ratio.low and self.ratio.high < 1.0 + self.margin
-
-    @property
-    def excluded(self) -> bool:
-        """Whether the two are shown to be further apart than the margin."""
-        return self.ratio.low > 1.0 + self.margin or self.ratio.high < 1.0 / (1.0 + self.margin)
+        return self.ratio.low > 1.0 / (1.0 + MARGIN) and self.ratio.high < 1.0 + MARGIN
 
 
 def equivalence(
     a_s: Float[np.ndarray, " n"],
     b_s: Float[np.ndarray, " n"],
     *,
-    margin: float = MARGIN,
     alpha: float = 0.05,
     effective_n: int | None = None,
 ) -> Equivalence:
-    """Test whether the paired latencies ``a_s`` and ``b_s`` are within ``margin`` of each other.
+    """Test whether the paired latencies ``a_s`` and ``b_s`` are within 3% of each other.
 
     Two one-sided tests at ``alpha`` each: the same as asking whether the interval of the median
     ratio with confidence ``1 - 2 alpha`` lies within the margin. The interval is of order
@@ -53,7 +44,6 @@ def equivalence(
     Args:
         a_s: Latencies in seconds, positive.
         b_s: Those of the same inputs or blocks, in the same order.
-        margin: What makes no difference in practice.
         alpha: Chance of calling equivalent what is not.
         effective_n: How many independent pairs these count as, where they are correlated.
 
@@ -69,4 +59,4 @@ def equivalence(
         math.exp(log_ratio.high),
         log_ratio.confidence,
     )
-    return Equivalence(ratio, margin, alpha)
+    return Equivalence(ratio)

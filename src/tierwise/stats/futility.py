@@ -21,7 +21,6 @@ def chance_to_decide(
     equivalence_alpha: float,
     tests: int,
     pairs: int,
-    margin: float = MARGIN,
 ) -> float:
     """Predictive probability that ``last`` blocks show a difference, or that there is none.
 
@@ -35,7 +34,6 @@ def chance_to_decide(
         equivalence_alpha: Of equivalence, over all looks.
         tests: How many looks there are in all.
         pairs: How many pairs of strategies are tested at each.
-        margin: A ratio within ``1 + margin`` makes no difference.
 
     The logarithm of the ratio at the end is taken as normal around the present one, with the
     variance that the further blocks leave open; the tests at the end are Student's with the
@@ -54,7 +52,7 @@ def chance_to_decide(
     degrees = degrees_of_freedom(last)
     least = -at_end * scipy.special.stdtrit(degrees, alpha / (2 * tests * max(pairs, 1)))
     apart = _NORMAL.cdf((now - least) / spread) + _NORMAL.cdf((-now - least) / spread)
-    room = math.log1p(margin) + at_end * scipy.special.stdtrit(degrees, equivalence_alpha / tests)
+    room = math.log1p(MARGIN) + at_end * scipy.special.stdtrit(degrees, equivalence_alpha / tests)
     if room <= 0:
         return apart
     equal = _NORMAL.cdf((room - now) / spread) - _NORMAL.cdf((-room - now) / spread)

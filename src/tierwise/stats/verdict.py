@@ -13,7 +13,7 @@ study is kept under ``alpha``:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -27,11 +27,9 @@ from tierwise.stats.block_pairs import (
     effective_blocks,
     own_memory,
 )
-from tierwise.stats.equivalence import MARGIN, equivalence
-from tierwise.stats.friedman import friedman
+from tierwise.stats.equivalence import equivalence
 from tierwise.stats.median_interval import Interval, fewest_for_median
 from tierwise.stats.memory import Memory
-from tierwise.stats.omnibus import Omnibus
 
 # Bound on the chance that a study claims any difference that is not there. Below the promised 5%,
 # since the effective number of blocks is only an estimate (benchmarks/false_alarms.py).
@@ -44,8 +42,14 @@ class Standing(Enum):
     BEST = "best"
     EQUIVALENT = "as fast as the best"
     NOT_TOLD_APART = "cannot be told from the best"
+    BEATEN = "slower than another"
     SLIGHTLY_SLOWER = "slower, but by less than matters"
     SLOWER = "slower"
+
+    @property
+    def not_the_best(self) -> bool:
+        """Whether some strategy is faster beyond noise: the best, or the best of its time."""
+        return self in {Standing.BEATEN, Standing.SLIGHTLY_SLOWER, Standing.SLOWER}
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,11 @@ class Rank:
         median_s: Median of its blocks.
         standing: How it stands to the best.
         ratio: Interval of its latency over the best's, within blocks; 1 for the best itself.
-        p_holm: Adjusted over all pairs of the study; 1 for the best itself.
+        p_holm: Against the best, adjusted over all pairs of the study; 1 for the best itself.
         blocks: Blocks in which both were measured.
         effective_blocks: How many independent blocks those are worth.
+        beaten_by: Where it is :attr:`Standing.BEATEN`: the best when it was left out, which it is
+            shown to be slower than.
     """
 
     name: str
@@ -69,46 +75,7 @@ class Rank:
     p_holm: float
     blocks: int
     effective_blocks: int
-
-    @property
-    def really_slower(self) -> bool:
-        """Whether it is slower than the best beyond noise."""
-        return self.standing in {Standing.SLOWER, Standing.SLIGHTLY_SLOWER}
-
-
-@dataclass(frozen=True)
-class BlockVerdict:
-    """Which strategies can be told from the best.
-
-    Attributes:
-        ranks: From the lowest median up; the first is the best.
-        any_difference: Whether any two strategies differ beyond noise. ``False``: no meaningful
-            difference, whatever the medians look like.
-        friedman: Over the complete blocks; ``None`` where there are fewer than 2.
-        blocks: Number of blocks.
-        effective_blocks: How many independent blocks they are worth to the pair with the best
-            whose difference is the most correlated.
-        margin: The ratio minus 1 that makes no difference in practice.
-        alpha: Bound on the chance of any false claim of a difference.
-    """
-
-    ranks: tuple[Rank, ...]
-    any_difference: bool
-    friedman: Omnibus | None
-    blocks: int
-    effective_blocks: int
-    margin: float
-    alpha: float
-
-    @property
-    def best(self) -> Rank:
-        """The strategy with the lowest median."""
-        return self.ranks[0]
-
-    @property
-    def tied(self) -> tuple[str, ...]:
-        """Strategies that are not shown to be slower than the best, the best first."""
-        return tuple(rank.name for rank in self.ranks if not rank.really_slower)
+    beaten_by: str | None = None
 
 
 def block_values(
@@ -139,36 +106,42 @@ def compare_with_best(
     values_s: Float[np.ndarray, "n k"],
     names: Sequence[str],
     *,
-    margin: float = MARGIN,
-    alpha: float = ALPHA,
     looks: int = 1,
     best: str | None = None,
     joined: Sequence[int] = (),
-) -> BlockVerdict:
+) -> tuple[Rank, ...]:
     """Tell which of ``k`` strategies are slower than the best beyond noise.
 
     A strategy may have been left out from some block on; its median is then set right by what the
     one with the most blocks did in the same blocks. Pairs with it are judged by the blocks until
-    then: what a look has shown is not taken back for what others did later.
+    then: what a look has shown is not taken back for what others did later. So a strategy that was
+    left out for being slower than one that is not the best any more is still not the best.
 
     Args:
         values_s: Latency of every block and strategy, in the order of the blocks; positive, NaN
             where a strategy was not measured. See :func:`block_values`.
         names: Of the strategies.
-        margin: A ratio within ``1 + margin`` makes no difference in practice.
-        alpha: Bound on the chance that any claim of a difference is false.
         looks: How often the blocks are looked at before it is decided to stop, this time
             included; every p-value is multiplied by it.
-        best: Which strategy to compare with; ``None``: the one with the lowest median.
+        best: Which strategy to compare with; ``None``: the one with the lowest median of those
+            that were not left out for being slower.
         joined: The round in which each strategy joined, where that was planned round by round; a
             pair is corrected for the pairs that there were then.
+
+    Returns:
+        Every strategy, from the lowest median up.
 
     Raises:
         TooFewSamples: fewer than 8 blocks, or a strategy shares fewer than 8 with the best.
     """
-    medians_s = comparable_medians_s(values_s)
-    best_column = int(np.argmin(medians_s)) if best is None else list(names).index(best)
     logs = np.log(values_s)
+    adjusted, memories = _when_last_measured(logs, joined)
+    adjusted = np.minimum(1.0, looks * adjusted)
+    beaten_by: Mapping[int, int] = {}
+    if best is None:
+        best_column, beaten_by = _best_and_beaten(values_s, adjusted)
+    else:
+        best_column = list(names).index(best)
     shared = np.sum(np.isfinite(logs) & np.isfinite(logs[:, [best_column]]), axis=0)
     if shared.min() < FEWEST_BLOCKS:
         raise TooFewSamples(
@@ -176,33 +149,51 @@ def compare_with_best(
             needed=FEWEST_BLOCKS,
             got=int(shared.min()),
         )
-    complete = logs[np.isfinite(logs).all(axis=1)]
-    k = len(names)
-    adjusted, memories = _when_last_measured(logs, joined)
-    adjusted = np.minimum(1.0, looks * adjusted)
-    ranks = [
-        _rank(
+    medians_s = comparable_medians_s(values_s)
+    ranks = []
+    for i in np.argsort(medians_s, kind="stable").tolist():
+        rank = _rank(
             values_s[:, [i, best_column]],
             names[i],
             float(medians_s[i]),
             float(adjusted[i, best_column]),
-            is_best=bool(i == best_column),
+            is_best=i == best_column,
             memory=memories[i, best_column],
-            margin=margin,
-            alpha=alpha,
             looks=looks,
         )
-        for i in np.argsort(medians_s, kind="stable")
-    ]
-    return BlockVerdict(
-        ranks=tuple(ranks),
-        any_difference=bool(np.any(adjusted < alpha)),
-        friedman=friedman(complete) if k > 1 and len(complete) > 1 else None,
-        blocks=len(values_s),
-        effective_blocks=min(rank.effective_blocks for rank in ranks),
-        margin=margin,
-        alpha=alpha,
-    )
+        if rank.standing is Standing.NOT_TOLD_APART and i in beaten_by:
+            rank = replace(rank, standing=Standing.BEATEN, beaten_by=names[beaten_by[i]])
+        ranks.append(rank)
+    return tuple(ranks)
+
+
+def _best_and_beaten(
+    values_s: Float[np.ndarray, "n k"], adjusted: Float[np.ndarray, "k k"]
+) -> tuple[int, Mapping[int, int]]:
+    """The best, and what was shown to be slower than the best of its time, with what that was.
+
+    All are columns. What was shown to be slower is not the best later: it is not measured then,
+    and what others do may set its median right by more than it was left out for.
+    """
+    ends = _ends(values_s)
+    best, beaten_by = 0, dict[int, int]()
+    for end in np.unique(ends):
+        then = values_s[:end]
+        known = np.flatnonzero(np.isfinite(then).sum(axis=0) >= FEWEST_BLOCKS)
+        if not len(known):
+            continue
+        order = known[np.argsort(comparable_medians_s(then[:, known]), kind="stable")]
+        best = next((i for i in order.tolist() if i not in beaten_by), best)
+        for i in np.flatnonzero((ends == end) & (adjusted[best] < ALPHA)).tolist():
+            if np.nanmedian(then[:, i] / then[:, best]) > 1:
+                beaten_by[i] = best
+    return best, beaten_by
+
+
+def _ends(values: Float[np.ndarray, "n k"]) -> Int[np.ndarray, " k"]:
+    """How many blocks there were when each strategy was last measured."""
+    ends: np.ndarray = len(values) - np.argmax(np.isfinite(values[::-1]), axis=0)
+    return ends
 
 
 def _when_last_measured(
@@ -212,8 +203,7 @@ def _when_last_measured(
 
     Of the blocks until the first of the two was left out.
     """
-    n, k = logs.shape
-    ends = n - np.argmax(np.isfinite(logs[::-1]), axis=0)
+    k, ends = logs.shape[1], _ends(logs)
     until = np.minimum(ends, ends[:, None])
     adjusted, memories = np.ones((k, k)), np.empty((k, k), dtype=object)
     for end in np.unique(ends):
@@ -250,8 +240,6 @@ def _rank(
     *,
     is_best: bool,
     memory: Memory,
-    margin: float,
-    alpha: float,
     looks: int,
 ) -> Rank:
     both = pair_s[np.isfinite(pair_s).all(axis=1)]
@@ -260,25 +248,17 @@ def _rank(
         return Rank(name, median_s, Standing.BEST, Interval(1.0, 1.0, 1.0, 1.0), 1.0, n, n)
     log_ratio = np.log(both[:, 0] / both[:, 1])
     worth = effective_blocks(log_ratio, memory, EQUIVALENCE_ALPHA)
-    near = equivalence(
-        both[:, 0],
-        both[:, 1],
-        margin=margin,
-        alpha=EQUIVALENCE_ALPHA,
-        effective_n=worth,
-    )
+    near = equivalence(both[:, 0], both[:, 1], alpha=EQUIVALENCE_ALPHA, effective_n=worth)
     holds = near.holds
     if holds and looks > 1:
         strict = EQUIVALENCE_ALPHA / looks
         counted = effective_blocks(log_ratio, memory, strict)
         holds = (
             counted >= fewest_for_median(1 - 2 * strict)
-            and equivalence(
-                both[:, 0], both[:, 1], margin=margin, alpha=strict, effective_n=counted
-            ).holds
+            and equivalence(both[:, 0], both[:, 1], alpha=strict, effective_n=counted).holds
         )
     # What is faster in most blocks and yet has the higher median differs, but is not slower.
-    if p_holm < alpha and near.ratio.estimate > 1:
+    if p_holm < ALPHA and near.ratio.estimate > 1:
         standing = Standing.SLIGHTLY_SLOWER if holds else Standing.SLOWER
     else:
         standing = Standing.EQUIVALENT if holds else Standing.NOT_TOLD_APART

@@ -13,7 +13,6 @@ from tierwise.operators.strategy import Strategy
 from tierwise.predict.fit import fit_latency_model
 from tierwise.recommend.latency import samples_needed
 from tierwise.recommend.requirement import Requirement
-from tierwise.stats.verdict import Standing
 from tierwise.store.results import Chosen, Round, StudyResults, TrialState, contenders_of
 from tierwise.store.write import StudyStore
 from tierwise.study.choosing import (
@@ -234,13 +233,12 @@ class _Condition:
         )
 
     def _open(self, rounds: Sequence[Round]) -> list[str]:
-        """Contenders that were not shown to be slower."""
+        """Contenders that no other was shown to be faster than."""
         narrowing = self._narrowing(rounds)
         for block in self.store.blocks(self.condition):
             narrowing.add(block)
-        standings = narrowing.standings()
-        slower = {Standing.SLOWER, Standing.SLIGHTLY_SLOWER}
-        return [name for name in contenders_of(rounds) if standings.get(name) not in slower]
+        beaten = {name for name, one in narrowing.standings().items() if one.not_the_best}
+        return [name for name in contenders_of(rounds) if name not in beaten]
 
     def _counts(self) -> Counter[str]:
         """Blocks with samples of every strategy."""

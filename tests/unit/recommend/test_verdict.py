@@ -10,6 +10,7 @@ from tierwise.operators.strategy import Operator
 from tierwise.recommend.as_json import as_json
 from tierwise.recommend.requirement import Requirement
 from tierwise.recommend.verdict import recommend, require_met
+from tierwise.report.page import render_page
 from tierwise.stats.verdict import FEWEST_BLOCKS
 from tierwise.store.results import TrialState
 from tierwise.testing.results import made_up_results
@@ -73,7 +74,7 @@ def test_a_small_difference_that_every_block_shows_is_told_apart_under_a_larger_
     verdict = only(recommend(with_latencies(results, pair)))
     assert verdict.recommended == "edge-cloud/P@relu_9"
     comparison = verdict.get("edge/I").against_best
-    assert comparison.told_apart
+    assert comparison.standing.not_the_best
     assert comparison.effect.magnitude.value == "negligible"
     assert comparison.ratio.estimate == pytest.approx(1.02, abs=0.005)
     assert comparison.standing.value == "slower, but by less than matters"
@@ -284,3 +285,40 @@ def test_what_is_wrong_with_the_network_or_with_a_rival_s_tier_is_in_the_verdict
     assert "Beware: " in said
     assert "cpu emulation off (mobile): asked 0.5, got 0.3" in said
     assert "disturbed blocks: 40 of 80" in said
+
+
+def with_cloud_left_out(later):
+    """Cloud is left out after 30 blocks; until then mobile is not the best, and ``later`` it is."""
+    results = made_up_results(operators=(Operator.I,), blocks=300)
+    rng = np.random.default_rng(9)
+    shared = 0.01 * np.exp(rng.normal(0, 0.3, 300))
+    shared[:30] *= 0.8
+    noise = {name: np.exp(rng.normal(0, sigma, 300)) for name, sigma in (
+        ("mobile/I", 0.1), ("edge/I", 0.005), ("cloud/I", 0.005)
+    )}  # fmt: skip
+    noise["mobile/I"] *= np.where(np.arange(300) < 30, 1.02, later)
+    noise["cloud/I"] *= 1.03
+    results = with_latencies(results, {name: shared * of for name, of in noise.items()})
+    trials = tuple(
+        replace(t, latency_s=t.latency_s[:30], block=t.block[:30], parts_s={})
+        if t.strategy.id == "cloud/I"
+        else t
+        for t in results.trials
+    )
+    return recommend(replace(results, trials=trials))
+
+
+def test_what_was_left_out_for_one_that_is_tied_is_slower_than_that_and_not_tied():
+    recommendation = with_cloud_left_out(later=0.98)
+    verdict = only(recommendation)
+    assert verdict.fastest == "mobile/I"
+    assert {a.id for a in verdict.strategies if a.tied_with_best} == {"mobile/I", "edge/I"}
+    assert verdict.get("cloud/I").against_best.beaten_by == "edge/I"
+    assert "edge/I cannot be told apart from mobile/I in 300 blocks" in verdict.text
+    assert "slower than edge/I</td>" in render_page(recommendation)
+
+
+def test_what_was_left_out_for_one_that_is_slower_than_the_fastest_is_said_to_be_slower_than_it():
+    verdict = only(with_cloud_left_out(later=0.9))
+    assert [a.id for a in verdict.strategies if a.tied_with_best] == ["mobile/I"]
+    assert "The next one, cloud/I, is slower than edge/I, which is not the fastest" in verdict.text
