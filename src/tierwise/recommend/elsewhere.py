@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tierwise.operators.strategy import Strategy
 from tierwise.predict.traffic import crossed_links
 from tierwise.recommend.ties import BlockComparison, compare_with
+from tierwise.stats.verdict import ALPHA
 from tierwise.store.results import Chosen, StudyResults, TrialResult
 from tierwise.tiers.topology import NetworkCondition
 
@@ -54,7 +55,7 @@ def compared_elsewhere(
         comparison = compare_with(
             contenders[first], rest, results.tests(twin), results.contenders(twin)
         ).get(other)
-        if comparison is None or (comparison.standing.not_the_best and comparison.ratio.estimate < 1):
+        if comparison is None or (comparison.p_holm < ALPHA and comparison.ratio.estimate < 1):
             continue
         found.append(Elsewhere(twin, comparison))
     return max(found, key=lambda one: one.comparison.blocks, default=None)

@@ -220,3 +220,9 @@ def test_the_verdict_says_where_the_others_were_compared(twins):
     assert "where every link that they use is as here, " + other in text
     assert "Predicted but not measured, cloud/I could be faster" in text
     assert compared_elsewhere(known, here, there, "cloud/I") is None
+
+
+def test_what_was_shown_to_be_faster_elsewhere_is_not_said_to_be_no_different(twins):
+    results, here = twins
+    assert compared_elsewhere(results, here, "mobile/Q", "mobile/I") is not None
+    assert compared_elsewhere(results, here, "mobile/I", "mobile/Q") is None
