@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
+from tierwise.cli.signs import make_printable
 from tierwise.cli.terminal import terminal
 from tierwise.disk import in_words
 from tierwise.errors import TierwiseError, UserError
@@ -98,6 +99,7 @@ def main() -> NoReturn:
     # A study is hundreds of thousands of objects that are read once and stay: by default the
     # collector goes through all of them again and again, a tenth of `predict`'s time.
     gc.set_threshold(50_000, 20, 50)
+    make_printable()
     app = _build()
     app.meta.suppress_keyboard_interrupt = False
     app.meta.default(_launch)

@@ -120,7 +120,10 @@ class Terminal:
         """``value`` as JSON on standard output, and nothing else there."""
         # Python's own encoder takes 25 times as long where it indents.
         text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
-        sys.stdout.write(text.decode() + "\n")
+        sys.stdout.flush()
+        # JSON is UTF-8, whatever the terminal speaks.
+        sys.stdout.buffer.write(text + b"\n")
+        sys.stdout.flush()
 
 
 terminal = Terminal()
