@@ -4,7 +4,7 @@ import codecs
 import sys
 from io import TextIOWrapper
 
-_PLAIN = str.maketrans("★≈◆✓✗·†→▶─├└│█▒░–µ", "*=oyx-+>>-+`|#:.-u")
+_PLAIN = str.maketrans("★≈◆✓✗·†→▶─├└│█▒░µ", "*=oyx-+>>-+`|#:.u")
 _NAME = "tierwise-signs"
 
 
