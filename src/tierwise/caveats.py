@@ -17,6 +17,7 @@ class WarningKind(Enum):
     NOT_SETTLED = "did not settle"
     WIDE_INTERVAL = "wide interval"
     NO_LABELS = "no labels"
+    LIKE_GUESSING = "no better than guessing"
     RANDOM_INPUT = "random input"
     INT8_SLOWER = "int8 slower than fp32"
     NOT_QUANTIZED = "not quantized"

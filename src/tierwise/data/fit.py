@@ -39,9 +39,16 @@ def check_image(array: np.ndarray, wanted: InputSpec, image: str) -> None:
     """Raise :class:`DataError` unless the pre-processed ``image`` goes into input ``wanted``."""
     if fits(array.shape, wanted.shape) and array.dtype == np.dtype(wanted.dtype):
         return
+    hint = "Change `resize`, `crop`, `color`, `layout` or `dtype` in the `preprocess` section."
+    batch = wanted.shape[0] if len(wanted.shape) == array.ndim else None
+    if batch not in {None, 1} and fits(array.shape[1:], wanted.shape[1:]):
+        hint = (
+            f"The model takes batches of {batch} only, and a request is one image: export it with "
+            f"a free batch or one of 1, or give whole batches as an npz (`data: {{npz: FILE}}`)."
+        )
     raise DataError(
         f"The image {image!r} becomes {array.dtype} {show(array.shape)}, but the model's input "
         f"{wanted.name!r} is {wanted.dtype} {show(wanted.shape)}.",
-        hint="Change `resize`, `crop`, `color`, `layout` or `dtype` in the `preprocess` section.",
+        hint=hint,
         input=wanted.name,
     )

@@ -15,6 +15,10 @@ from tierwise.quality.figure import QualityFigure
 from tierwise.quality.metrics import intersection_over_union
 from tierwise.quality.task import JUDGES, Outputs, Score, Task, class_map, class_scores
 from tierwise.runtime.session import SessionOptions, open_session
+from tierwise.stats.binomial import binomial_cdf
+
+# heuristic: a model that knows nothing is taken for one that does once in a hundred studies.
+_CHANCE = 0.01
 
 ModelSource = Path | bytes | ir.Model
 Run = Callable[[Mapping[str, np.ndarray]], Outputs]
@@ -128,6 +132,26 @@ def quality_caveats(figure: QualityFigure, dataset: Dataset) -> tuple[ResultWarn
             )
         )
     return tuple(found)
+
+
+def guessing_caveats(original: QualityFigure, dataset: Dataset) -> tuple[ResultWarning, ...]:
+    """Whether the original answers no better than by chance: a wrong set-up, not a bad model."""
+    if not original.from_labels or original.metric != "top-1" or dataset.labels is None:
+        return ()
+    classes = max(len(np.unique(dataset.labels)), 2)
+    right = round(float(original.per_input.sum()))
+    by_chance = 1 - binomial_cdf(right - 1, original.n, 1 / classes)
+    if by_chance < _CHANCE:
+        return ()
+    return (
+        ResultWarning(
+            WarningKind.LIKE_GUESSING,
+            "",
+            f"The model as it is has {right} of {original.n} inputs of {classes} classes right.",
+            "Check `preprocess` (scale, mean, std, color, layout) and that labels count the "
+            "model's classes from 0, in its order.",
+        ),
+    )
 
 
 def _truths(dataset: Dataset, task: Task) -> Sequence[int | np.ndarray] | None:

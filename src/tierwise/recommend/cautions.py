@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from tierwise.caveats import ResultWarning
+from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.recommend.elsewhere import Elsewhere, compared_elsewhere
 from tierwise.recommend.phrases import listed, under
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
@@ -50,6 +50,8 @@ def cautions(
         *(_places(a) for a in verdict.strategies if a.measured)
     )
     about = [w for w in recommendation.warnings if w.subject in subjects]
+    # With a wrong set-up no loss means anything, so that comes first.
+    about.sort(key=lambda warning: warning.kind is not WarningKind.LIKE_GUESSING)
     if about:
         shown = "; ".join(_briefly(warning) for warning in about[:2])
         more = f"; and {len(about) - 2} more in the report" if len(about) > 2 else ""

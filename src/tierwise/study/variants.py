@@ -20,7 +20,13 @@ from tierwise.operators.quantize import QuantizedVariant, quantize, recipes_name
 from tierwise.operators.strategy import Operator
 from tierwise.operators.variant import Variant
 from tierwise.progress import SILENT, Progress
-from tierwise.quality.evaluate import Reference, evaluate, quality_caveats, refer
+from tierwise.quality.evaluate import (
+    Reference,
+    evaluate,
+    guessing_caveats,
+    quality_caveats,
+    refer,
+)
 from tierwise.runtime.materialise import model_bytes
 from tierwise.runtime.prepare import prepare
 from tierwise.runtime.profile import node_times
@@ -261,7 +267,10 @@ def evaluate_variants(
                 path = variants[operator].path
                 figure = evaluate(path, data, study.task, reference, progress=progress)
             known = {**known, operator.value: figure}
-            store.add_quality(operator.value, figure, quality_caveats(figure, data))
+            caveats = quality_caveats(figure, data)
+            if operator is Operator.I:
+                caveats += guessing_caveats(figure, data)
+            store.add_quality(operator.value, figure, caveats)
             progress.say(
                 f"{operator.value}: {figure.metric} {figure.value:.1f} on {figure.n} inputs"
                 + (f", {figure.loss_in_words}" if operator is not Operator.I else "")

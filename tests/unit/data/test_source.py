@@ -169,6 +169,13 @@ def test_images_that_do_not_fit_the_model_say_expected_and_got(tmp_path: Path):
         open_dataset(spec(images="."), inputs, tmp_path)
 
 
+def test_images_for_a_model_of_a_fixed_batch_say_what_to_export(tmp_path: Path):
+    write_images(tmp_path, ["a.png"])
+    inputs = (Input("pixels", (8, 3, 8, 10)),)
+    with pytest.raises(DataError, match=r"takes batches of 8 only.*export it with a free batch"):
+        open_dataset(spec(images="."), inputs, tmp_path)
+
+
 def test_a_later_image_of_another_shape_is_named_when_it_is_asked_for(tmp_path: Path):
     write_images(tmp_path, ["a.png"])
     write_images(tmp_path, ["b.png"], size=(9, 9))

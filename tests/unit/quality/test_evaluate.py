@@ -4,7 +4,7 @@ import pytest
 from tierwise.data.source import Dataset
 from tierwise.data.tensors import TensorSamples
 from tierwise.errors import DataError
-from tierwise.quality.evaluate import evaluate, quality_caveats, refer
+from tierwise.quality.evaluate import evaluate, guessing_caveats, quality_caveats, refer
 from tierwise.testing.subjects import residual_classifier
 
 
@@ -44,6 +44,33 @@ def test_without_labels_the_original_is_the_truth_and_the_figure_says_so():
     assert not figure.from_labels
     [caveat] = quality_caveats(figure, data)
     assert "No labels: agreement is with the original model's own answers" in caveat.evidence
+
+
+@pytest.mark.parametrize(
+    ("right", "told"),
+    [
+        (0, True),
+        (10, True),
+        (16, True),
+        (24, False),
+        (40, False),
+    ],  # of 40; four classes: 10 by chance
+)
+def test_an_original_that_only_guesses_is_told(right, told):
+    labels = np.arange(40) % 4
+    answers = np.where(np.arange(40) < right, labels, (labels + 1) % 4)
+    data = dataset(np.eye(4, dtype=np.float32)[answers], labels)
+    reference = refer(echo, data, "classification")
+    caveats = guessing_caveats(reference.figure, data)
+    assert len(caveats) == told
+    if told:
+        assert f"has {right} of 40 inputs of 4 classes right" in caveats[0].evidence
+        assert "preprocess" in caveats[0].advice
+
+
+def test_whether_it_guesses_is_not_asked_without_labels():
+    data = dataset(SCORES)
+    assert not guessing_caveats(refer(echo, data, "any").figure, data)
 
 
 def test_top_5_is_reported_where_there_are_more_than_five_classes():

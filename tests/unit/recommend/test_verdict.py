@@ -81,6 +81,16 @@ def test_a_small_difference_that_every_block_shows_is_told_apart_under_a_larger_
     assert "too little to matter" in verdict.text
 
 
+def test_that_the_original_only_guesses_is_told_before_anything_else():
+    guesses = ResultWarning(WarningKind.LIKE_GUESSING, "", "It has 2 of 40 inputs right.", "")
+    results = made_up_results()
+    before = tuple(
+        ResultWarning(WarningKind.CPU_OFF, tier, "off.", "") for tier in results.topology.names
+    )
+    said = recommend(replace(results, warnings=(*before, guesses))).verdict
+    assert "Beware: no better than guessing: It has 2 of 40" in said
+
+
 def test_int8_that_is_slower_than_float_is_never_recommended():
     results = made_up_results(slow_int8=True, operators=(Operator.I, Operator.Q))
     # The only one that meets the requirement is INT8, because it needs less memory.
