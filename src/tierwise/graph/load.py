@@ -56,6 +56,7 @@ def _read(path: Path) -> ir.Model:
         ) from exc
     except (ValueError, TypeError, KeyError, RuntimeError, onnx.checker.ValidationError) as exc:
         # Protobuf reads almost any bytes; what then fails is the graph they seem to hold.
+        _check_types(path)
         raise ModelError(
             f"'{path}' is not a valid ONNX file: {exc}", hint=not_onnx, path=path
         ) from exc
@@ -65,7 +66,27 @@ def _read(path: Path) -> ir.Model:
             hint=not_onnx,
             path=path,
         )
+    if all(value.name in model.graph.initializers for value in model.graph.inputs):
+        raise ModelError(
+            f"'{path}' has no input: it answers the same every time.",
+            hint="Export it with the input as an argument, not as a constant.",
+            path=path,
+        )
     return model
+
+
+def _check_types(path: Path) -> None:
+    """Raise :class:`ModelError` for an input or output that is no tensor, such as a map."""
+    graph = onnx.load(path, load_external_data=False).graph
+    for value in (*graph.input, *graph.output):
+        kind = value.type.WhichOneof("value")
+        if kind not in {"tensor_type", None}:
+            raise ModelError(
+                f"'{value.name}' of '{path}' is a {kind.removesuffix('_type')}; only tensors can "
+                "be inputs and outputs.",
+                hint="Export without sequences and maps (scikit-learn: options={'zipmap': False}).",
+                tensor=value.name,
+            )
 
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:

@@ -101,6 +101,35 @@ def test_a_tensor_that_nothing_produces(tmp_path: Path) -> None:
         load_model(path)
 
 
+def test_a_classifier_that_answers_with_maps_says_how_to_export_it(tmp_path: Path) -> None:
+    # What skl2onnx writes by default.
+    maps = helper.make_map_type_proto(
+        TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    )
+    graph = helper.make_graph(
+        [helper.make_node("ZipMap", ["x"], ["probabilities"], domain="ai.onnx.ml",
+                          classlabels_int64s=[0, 1])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+        [helper.make_value_info("probabilities", helper.make_sequence_type_proto(maps))],
+    )  # fmt: skip
+    path = tmp_path / "model.onnx"
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    with pytest.raises(ModelError, match=r"'probabilities' .* is a sequence.*'zipmap': False"):
+        load_model(path)
+
+
+def test_a_model_without_any_input_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    model = onnx.load(path)
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 2), np.float32), "x"))
+    del model.graph.input[:]
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="has no input"):
+        load_model(path)
+
+
 @pytest.mark.parametrize(
     ("location", "text"),
     [
