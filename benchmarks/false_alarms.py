@@ -38,6 +38,7 @@ from tierwise.operators.strategy import Operator, Strategy
 from tierwise.recommend.ties import fastest_and_rivals
 from tierwise.stats.conover import conover
 from tierwise.stats.corrections import holm
+from tierwise.stats.kruskal import pool_ranks
 from tierwise.store.results import TrialResult, TrialState
 from tierwise.study.rounds import LOOKS, in_sweep, planned_looks
 from tierwise.study.sections.measuring import MeasureSpec
@@ -254,7 +255,9 @@ def one_after_the_other(studies: int, seed: int) -> None:
         log += noise.machine * autoregressive(rng, requests, 1, noise.machine_correlation)[:, 0]
         groups = list(log.reshape(len(NAMES), blocks))
         alarms["Kruskal-Wallis"] += kruskal(*groups).pvalue < 0.05
-        alarms["Conover, Holm"] += holm(np.array([p.p for p in conover(groups)])).min() < 0.05
+        alarms["Conover, Holm"] += (
+            holm(np.array([p.p for p in conover(pool_ranks(groups))])).min() < 0.05
+        )
     print(f"\n{noise.name}, one strategy after the other (the study's design):")
     for name, count in alarms.items():
         print(f"{name:38}{f'{count} of {studies}':>16}")

@@ -11,7 +11,7 @@ from tierwise.stats.block_pairs import FEWEST_BLOCKS
 from tierwise.stats.cliffs_delta import EffectSize, cliffs_delta, sorted_cliffs_delta
 from tierwise.stats.conover import conover
 from tierwise.stats.corrections import holm
-from tierwise.stats.kruskal import kruskal_wallis
+from tierwise.stats.kruskal import kruskal_wallis, pool_ranks
 from tierwise.stats.median_interval import Interval
 from tierwise.stats.omnibus import Omnibus
 from tierwise.stats.verdict import Standing, block_values, compare_with_best
@@ -75,9 +75,9 @@ def compare_all(
     """
     if len(trials) < 2:
         return None, ()
-    groups = [trial.latency_s for trial in trials]
-    ordered = [np.sort(group) for group in groups]
-    pairs = conover(groups)
+    pooled = pool_ranks([trial.latency_s for trial in trials])
+    ordered = [np.sort(trial.latency_s) for trial in trials]
+    pairs = conover(pooled)
     adjusted = holm(np.array([pair.p for pair in pairs]))
     compared = tuple(
         Comparison(
@@ -90,7 +90,7 @@ def compare_all(
         )
         for pair, p_holm in zip(pairs, adjusted, strict=True)
     )
-    return kruskal_wallis(groups), compared
+    return kruskal_wallis(pooled), compared
 
 
 def fastest_and_rivals(

@@ -11,15 +11,11 @@ from jaxtyping import Float
 from tierwise.errors import DataError
 from tierwise.stats.bootstrap import FEWEST_CLUSTERS, cluster_bootstrap
 from tierwise.stats.cliffs_delta import EffectSize, Magnitude, paired_delta, sorted_cliffs_delta
-from tierwise.stats.conover import PairP, conover_from_ranks
+from tierwise.stats.conover import PairP, conover
 from tierwise.stats.corrections import bonferroni, holm
 from tierwise.stats.equivalence import equivalence
-from tierwise.stats.friedman import (
-    conover_friedman_from_ranks,
-    friedman_from_ranks,
-    rank_within_blocks,
-)
-from tierwise.stats.kruskal import kruskal_from_ranks, pool_ranks
+from tierwise.stats.friedman import conover_friedman, friedman, rank_within_blocks
+from tierwise.stats.kruskal import kruskal_wallis, pool_ranks
 from tierwise.stats.median_interval import Interval, fewest_for_median
 from tierwise.stats.omnibus import Omnibus
 from tierwise.stats.summary import Summary, summarize
@@ -131,17 +127,17 @@ def analyze(
     pooled = pool_ranks(samples)
     ordered = [np.sort(group) for group in samples]
     effects = [sorted_cliffs_delta(a, b) for a, b in combinations(ordered, 2)]
-    pairs = _compare(names, conover_from_ranks(pooled), effects)
-    omnibus = [kruskal_from_ranks(pooled)]
+    pairs = _compare(names, conover(pooled), effects)
+    omnibus = [kruskal_wallis(pooled)]
     block_pairs: tuple[Comparison, ...] = ()
     paired: tuple[PairedComparison, ...] = ()
     intervals: dict[str, Interval] = {}
     if blocks:
         values, left_out, repeated = block_matrix(groups, blocks)
         ranked = rank_within_blocks(values)
-        omnibus.append(friedman_from_ranks(ranked))
+        omnibus.append(friedman(ranked))
         columns = [paired_delta(a, b) for a, b in combinations(values.T, 2)]
-        block_pairs = _compare(names, conover_friedman_from_ranks(ranked), columns)
+        block_pairs = _compare(names, conover_friedman(ranked), columns)
         paired = _pair_up(names, values)
         if len(values) >= FEWEST_CLUSTERS:
             numbers = np.arange(len(values))

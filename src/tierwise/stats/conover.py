@@ -1,13 +1,11 @@
 """Conover's post hoc test: which of the groups differ, after Kruskal-Wallis."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
-from tierwise.stats.kruskal import PooledRanks, pool_ranks
+from tierwise.stats.kruskal import PooledRanks
 from tierwise.stats.tails import log10_of, t_log_sf
 
 
@@ -29,22 +27,14 @@ class PairP:
     log10_p: float
 
 
-def conover(groups: Sequence[Float[np.ndarray, " _"]]) -> tuple[PairP, ...]:
+def conover(pooled: PooledRanks) -> tuple[PairP, ...]:
     """Compare every pair of groups on the ranks of all groups together.
 
     The p-values are not adjusted: pass them through :func:`tierwise.stats.corrections.holm`.
 
-    Raises:
-        TooFewSamples: there are fewer than 2 groups, or one is empty.
-
     Source: W. J. Conover, Practical Nonparametric Statistics, 3rd ed., 1999, section 5.2: with
     the pooled variance reduced by what H explains, Student's t on n - k degrees of freedom.
     """
-    return conover_from_ranks(pool_ranks(groups))
-
-
-def conover_from_ranks(pooled: PooledRanks) -> tuple[PairP, ...]:
-    """:func:`conover` where the ranks are already there."""
     k, n = len(pooled.sizes), pooled.n
     degrees = n - k
     if degrees < 1:

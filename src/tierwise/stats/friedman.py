@@ -54,26 +54,15 @@ def rank_within_blocks(blocks: Float[np.ndarray, "n k"]) -> BlockRanks:
     return BlockRanks(n, sums, squares, (k - 1) * between / spread if spread > 0 else 0.0)
 
 
-def friedman(blocks: Float[np.ndarray, "n k"]) -> Omnibus:
+def friedman(ranked: BlockRanks) -> Omnibus:
     """Test whether at least one group tends to larger values within blocks.
 
     What hurts a whole block (a drifting machine, a heavy input) does not touch the ranks within
     it. Where the order within blocks was random, the test holds under any autocorrelation.
 
-    Args:
-        blocks: One value a block and group.
-
-    Raises:
-        TooFewSamples: there are fewer than 2 groups or 2 blocks.
-
     Source: M. Friedman, JASA 32(200), 1937; ties as in W. J. Conover, Practical Nonparametric
     Statistics, 3rd ed., 1999, section 5.8. The p-value is the chi-squared approximation.
     """
-    return friedman_from_ranks(rank_within_blocks(blocks))
-
-
-def friedman_from_ranks(ranked: BlockRanks) -> Omnibus:
-    """:func:`friedman` where the ranks are already there."""
     log_p = chi2_log_sf(ranked.statistic, ranked.k - 1)
     return Omnibus(
         test="friedman",
@@ -85,22 +74,14 @@ def friedman_from_ranks(ranked: BlockRanks) -> Omnibus:
     )
 
 
-def conover_friedman(blocks: Float[np.ndarray, "n k"]) -> tuple[PairP, ...]:
+def conover_friedman(ranked: BlockRanks) -> tuple[PairP, ...]:
     """Compare every pair of groups on their ranks within blocks, after Friedman.
 
     Chosen over Nemenyi's test, which throws away what the groups explain and so finds less. The
     p-values are not adjusted: pass them through :func:`tierwise.stats.corrections.holm`.
 
-    Raises:
-        TooFewSamples: there are fewer than 2 groups or 2 blocks.
-
     Source: W. J. Conover, Practical Nonparametric Statistics, 3rd ed., 1999, section 5.8.
     """
-    return conover_friedman_from_ranks(rank_within_blocks(blocks))
-
-
-def conover_friedman_from_ranks(ranked: BlockRanks) -> tuple[PairP, ...]:
-    """:func:`conover_friedman` where the ranks are already there."""
     n, k = ranked.n, ranked.k
     degrees = (n - 1) * (k - 1)
     unexplained = 2.0 * (n * ranked.squares - float(np.sum(ranked.rank_sums**2))) / degrees

@@ -58,23 +58,15 @@ def pool_ranks(groups: Sequence[Float[np.ndarray, " _"]]) -> PooledRanks:
     return PooledRanks(sizes=sizes, mean_ranks=mean_ranks, variance=variance, h=h)
 
 
-def kruskal_wallis(groups: Sequence[Float[np.ndarray, " _"]]) -> Omnibus:
+def kruskal_wallis(pooled: PooledRanks) -> Omnibus:
     """Test whether at least one of the groups tends to larger samples.
 
     Independent samples; for samples paired by input use
     :func:`tierwise.stats.friedman.friedman`. The p-value is the chi-squared approximation, which
     wants about 5 samples a group.
 
-    Raises:
-        TooFewSamples: there are fewer than 2 groups, or one is empty.
-
     Source: W. Kruskal and W. A. Wallis, JASA 47(260), 1952.
     """
-    return kruskal_from_ranks(pool_ranks(groups))
-
-
-def kruskal_from_ranks(pooled: PooledRanks) -> Omnibus:
-    """:func:`kruskal_wallis` where the ranks are already there."""
     k = len(pooled.sizes)
     log_p = chi2_log_sf(pooled.h, k - 1)
     return Omnibus(
