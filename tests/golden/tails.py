@@ -11,7 +11,6 @@ from mpmath import beta, gammainc, log, mp, mpf
 mp.dps = 50
 CHI2 = [(10.0, 2), (1e3, 2), (2783.75, 5), (1e4, 1), (1e5, 99), (3e6, 49)]
 T = [(1.0, 3), (40.0, 1497), (80.0, 2994), (1e3, 98), (45.0, 999_950), (300.0, 999_950), (1e6, 10)]
-F = [(1.5, 3, 20), (900.0, 5, 495), (5e4, 99, 2871), (2e6, 1, 1e6)]
 
 
 def chi2_tail(x, k):
@@ -33,13 +32,9 @@ def t_tail(t, v):
     return beta_tail(mpf(v) / 2, mpf(1) / 2, v / (v + mpf(t) ** 2)) - log(2)
 
 
-def f_tail(f, a, b):
-    return beta_tail(mpf(b) / 2, mpf(a) / 2, b / (b + a * mpf(f)))
-
-
 cases = [
     {"tail": name, "arguments": list(arguments), "log_sf": float(tail(*arguments))}
-    for name, tail, table in (("chi2", chi2_tail, CHI2), ("t", t_tail, T), ("f", f_tail, F))
+    for name, tail, table in (("chi2", chi2_tail, CHI2), ("t", t_tail, T))
     for arguments in table
 ]
 Path(__file__).with_suffix(".json").write_text(json.dumps(cases, indent=1) + "\n", "utf-8")

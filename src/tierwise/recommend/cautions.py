@@ -8,7 +8,7 @@ from tierwise.recommend.phrases import listed, under
 from tierwise.recommend.recommendation import Assessment, ConditionVerdict, Recommendation
 from tierwise.recommend.requirement import Requirement
 from tierwise.stats.equivalence import MARGIN
-from tierwise.stats.percentile import percentile_bound
+from tierwise.stats.percentile import CONFIDENCE, percentile_bound
 from tierwise.stats.percentile import samples_needed as percentile_samples_needed
 from tierwise.stats.verdict import Standing
 from tierwise.store.results import TrialState
@@ -84,12 +84,12 @@ def _narrowly(requirement: Requirement, choice: Assessment) -> str:
     samples = choice.trial.latency_s
     if len(samples) < percentile_samples_needed(percentile / 100):
         return ""
-    bound = percentile_bound(samples, percentile / 100)
-    if bound.upper <= limit_s:
+    bound_s = percentile_bound(samples, percentile / 100)
+    if bound_s <= limit_s:
         return ""
     return (
         f"It keeps the limit narrowly: the true p{percentile:g} may be up to"
-        f" {format_duration(bound.upper)} ({bound.confidence:.0%} confidence)."
+        f" {format_duration(bound_s)} ({CONFIDENCE:.0%} confidence)."
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tierwise.errors import DataError
-from tierwise.stats.bootstrap import FEWEST_CLUSTERS, cluster_bootstrap
+from tierwise.stats.bootstrap import FEWEST_VALUES, bootstrap_median
 from tierwise.stats.cliffs_delta import EffectSize, Magnitude, paired_delta, sorted_cliffs_delta
 from tierwise.stats.conover import PairP, conover
 from tierwise.stats.corrections import bonferroni, holm
@@ -18,6 +18,7 @@ from tierwise.stats.friedman import conover_friedman, friedman, rank_within_bloc
 from tierwise.stats.kruskal import kruskal_wallis, pool_ranks
 from tierwise.stats.median_interval import Interval, fewest_for_median
 from tierwise.stats.omnibus import Omnibus
+from tierwise.stats.shapiro import LARGEST_N_OF_THE_P_VALUE
 from tierwise.stats.summary import Summary, summarize
 from tierwise.stats.wilcoxon import wilcoxon
 
@@ -90,8 +91,8 @@ class Analysis:
         pairs: Conover's test and Cliff's delta of every pair, samples taken as independent.
         block_pairs: Conover's test after Friedman and the paired delta; empty without blocks.
         paired: Wilcoxon's test and the ratio of every pair; empty without blocks.
-        intervals: 95% bootstrap intervals of every group's median, clustered by block; empty
-            without blocks, or with fewer than 10.
+        intervals: 95% bootstrap intervals of every group's median over blocks; empty without
+            blocks, or with fewer than 10.
         notes: What to know before believing it, in words.
     """
 
@@ -139,11 +140,9 @@ def analyze(
         columns = [paired_delta(a, b) for a, b in combinations(values.T, 2)]
         block_pairs = _compare(names, conover_friedman(ranked), columns)
         paired = _pair_up(names, values)
-        if len(values) >= FEWEST_CLUSTERS:
-            numbers = np.arange(len(values))
+        if len(values) >= FEWEST_VALUES:
             intervals = {
-                name: cluster_bootstrap(column, numbers)
-                for name, column in zip(names, values.T, strict=True)
+                name: bootstrap_median(column) for name, column in zip(names, values.T, strict=True)
             }
         if left_out:
             notes.append(f"{left_out} blocks without a sample of every group are left out.")
@@ -159,7 +158,7 @@ def _notes(summaries: Mapping[str, Summary]) -> list[str]:
     notes = []
     if any(summary.shapiro_w is None for summary in summaries.values()):
         notes.append("Shapiro-Wilk has no meaning below 3 samples or where all are equal.")
-    if any(summary.n > 5000 for summary in summaries.values()):
+    if any(summary.n > LARGEST_N_OF_THE_P_VALUE for summary in summaries.values()):
         notes.append("Shapiro-Wilk's p is an extrapolation above 5,000 samples.")
     if any(summary.n < 5 for summary in summaries.values()):
         notes.append("Groups of fewer than 5 samples: the p-values are rough.")

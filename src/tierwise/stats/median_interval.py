@@ -75,9 +75,9 @@ def median_interval(
     )
 
 
-def median_ranks(n: int, confidence: float = 0.95) -> tuple[int, int]:
-    """Places, from 0, of the ends of :func:`median_interval` among ``n`` ordered samples."""
-    j, _ = _rank(n, confidence)
+def median_ranks(n: int) -> tuple[int, int]:
+    """Places, from 0, of the ends of a 95% :func:`median_interval` among ``n`` ordered samples."""
+    j, _ = _rank(n, 0.95)
     return j - 1, n - j
 
 
@@ -85,7 +85,7 @@ def median_ranks(n: int, confidence: float = 0.95) -> tuple[int, int]:
 def _rank(n: int, confidence: float) -> tuple[int, float]:
     """The rank j of the lower end, from 1, and the confidence that it really gives."""
     tail = (1 - confidence) / 2
-    # ppf: the smallest j with cdf(j) >= tail, so cdf(j - 1) < tail; one more where they are equal.
+    # The smallest j with cdf(j) >= tail, so cdf(j - 1) < tail; one more where they are equal.
     j = binomial_quantile(tail, n, 0.5)
     if binomial_cdf(j, n, 0.5) <= tail:
         j += 1

@@ -18,7 +18,6 @@ class Normality:
 
     w: float
     p: float
-    extrapolated: bool
 
 
 def shapiro_wilk(samples: Float[np.ndarray, " n"]) -> Normality | None:
@@ -29,11 +28,7 @@ def shapiro_wilk(samples: Float[np.ndarray, " n"]) -> Normality | None:
     if len(samples) < _SMALLEST_N or samples.min() == samples.max():
         return None
     with warnings.catch_warnings():
-        # SciPy warns above 5,000 samples; `extrapolated` says it instead.
+        # SciPy warns above 5,000 samples; the notes of an analysis say so instead.
         warnings.filterwarnings("ignore", message="scipy.stats.shapiro", category=UserWarning)
         result = scipy.stats.shapiro(samples)
-    return Normality(
-        w=float(result.statistic),
-        p=float(result.pvalue),
-        extrapolated=len(samples) > LARGEST_N_OF_THE_P_VALUE,
-    )
+    return Normality(w=float(result.statistic), p=float(result.pvalue))

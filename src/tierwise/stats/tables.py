@@ -119,7 +119,7 @@ def tabulate(
         tables.append(_pairs("pairwise_blocks", title, analysis.block_pairs))
         tables.append(_paired(analysis))
     if analysis.intervals:
-        title = "Medians over blocks with 95% bootstrap intervals, clustered by block"
+        title = "Medians over blocks with 95% bootstrap intervals"
         rows: tuple[tuple[Cell, ...], ...] = tuple(
             (*key, interval.estimate, interval.low, interval.high)
             for key, interval in zip(keys, analysis.intervals.values(), strict=True)

@@ -64,22 +64,6 @@ def t_log_sf(t: float, degrees: float) -> float:
     return _log_beta_tail(degrees / 2.0, 0.5, x) - math.log(2.0)
 
 
-def f_log_sf(f: float, between: float, within: float) -> float:
-    """Natural logarithm of ``P(F > f)`` for Snedecor's F.
-
-    Source: ``P(F > f) = I_x(within / 2, between / 2)``, ``x = within / (within + between f)``
-    (Abramowitz and Stegun 26.6.2).
-    """
-    if f <= 0:
-        return 0.0
-    direct = float(scipy.special.fdtrc(between, within, f))
-    if direct > _SMALLEST_TRUSTED:
-        return math.log(direct)
-    if math.isinf(f):
-        return -math.inf
-    return _log_beta_tail(within / 2.0, between / 2.0, within / (within + between * f))
-
-
 def _log_beta_tail(a: float, b: float, x: float) -> float:
     """Logarithm of the regularised incomplete beta function ``I_x(a, b)``.
 

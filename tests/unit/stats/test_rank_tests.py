@@ -99,10 +99,7 @@ def test_too_few_samples_are_refused_with_the_number_needed():
         cliffs_delta(np.array([]), np.array([1.0]))
 
 
-def test_normality_has_no_meaning_for_constants_and_is_marked_beyond_its_fit():
+def test_normality_has_no_meaning_for_constants():
     assert shapiro_wilk(np.ones(10)) is None
     assert shapiro_wilk(np.array([1.0, 2.0])) is None
     assert summarize(np.ones(10)).shapiro_w is None
-    normal = shapiro_wilk(RNG.normal(size=6000))
-    assert normal is not None
-    assert normal.extrapolated
