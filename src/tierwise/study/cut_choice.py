@@ -1,7 +1,7 @@
 """Where to cut a variant for a chain of tiers: minimum cuts and listed cuts, for a whole sweep."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,12 +9,11 @@ import numpy as np
 from tierwise.errors import CutError
 from tierwise.graph.analysis import name_of
 from tierwise.graph.cuts import Cut, list_cuts
-from tierwise.predict.costs import PlacementCosts, latency_s
+from tierwise.predict.costs import latency_s
 from tierwise.predict.dataflow import placement_cuts
 from tierwise.study.busy import busy_placement
 from tierwise.study.placing import Placing, around_s, hop, slowdown
 from tierwise.study.scan import Scan
-from tierwise.study.workload import Workload
 from tierwise.tiers.topology import NetworkCondition, Topology
 
 # Predictions this close are the same, and the listed cut, whose name is in `inspect`, is taken.
@@ -150,7 +149,7 @@ def _optima(
         names = tuple(cut.names for cut in cuts)
         if names not in found and not any("," in name for one in names for name in one):
             # The reply's way back is part of `around`, and every tier is used.
-            without = [_without_reply(one) for one in every]
+            without = [replace(one, return_s={}) for one in every]
             found[names] = _Candidate(
                 cuts,
                 np.array(
@@ -161,12 +160,6 @@ def _optima(
                 ),
             )
     return list(found.values()), proven
-
-
-def _without_reply(costs: PlacementCosts) -> PlacementCosts:
-    return PlacementCosts(
-        costs.compute_s, costs.transfer_s, costs.round_trip_s, {}, costs.forward_outputs
-    )
 
 
 def predict_cuts_s(
@@ -187,11 +180,3 @@ def predict_cuts_s(
         over = hop(topology, condition, near, far)
         seconds += over.rtt_s + sum(placing.crossing_s(name, over) for name in cut.names)
     return seconds
-
-
-def predict_whole_s(
-    tier: str, topology: Topology, condition: NetworkCondition, workload: Workload
-) -> float:
-    """Latency of a request that runs on a single tier."""
-    around = around_s(topology, condition, (tier,), workload)
-    return around + slowdown(topology.tier(tier)) * workload.compute_s

@@ -6,9 +6,9 @@ from tierwise.graph.blocks import exit_candidates
 from tierwise.operators.quantize import comparing_s, recipes_named
 from tierwise.operators.strategy import Operator
 from tierwise.store.results import unlimited
-from tierwise.study.cut_choice import predict_whole_s
 from tierwise.study.file import StudyFile
 from tierwise.study.placements import Placement, placements
+from tierwise.study.placing import around_s, slowdown
 from tierwise.study.subject import Subject
 from tierwise.study.workload import HEADER_BYTES, Workload, payload_bytes, time_inference
 from tierwise.tiers.topology import NetworkCondition, Topology
@@ -79,6 +79,14 @@ def _measuring_s(
             for number, times_s in enumerate(by_condition)
         ]
     return profiling_s + requests * sum(sum(times_s) for times_s in by_condition)
+
+
+def predict_whole_s(
+    tier: str, topology: Topology, condition: NetworkCondition, workload: Workload
+) -> float:
+    """Latency of a request that runs on a single tier."""
+    around = around_s(topology, condition, (tier,), workload)
+    return around + slowdown(topology.tier(tier)) * workload.compute_s
 
 
 def _building_s(

@@ -1,7 +1,7 @@
-"""From placements to trials: cuts and encodings chosen, latencies predicted, the rest left out."""
+"""From placements to trials: cuts and encodings chosen, what cannot be left out with a reason."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from tierwise.errors import CutError
 from tierwise.graph.analysis import Graph
@@ -12,7 +12,7 @@ from tierwise.store.results import TrialState
 from tierwise.store.trials import PlannedTrial
 from tierwise.store.write import StudyStore
 from tierwise.study.boundaries import BoundaryChooser, BoundaryQuality
-from tierwise.study.cut_choice import ChosenCuts, predict_cuts_s, predict_whole_s
+from tierwise.study.cut_choice import ChosenCuts, predict_cuts_s
 from tierwise.study.file import StudyFile
 from tierwise.study.left_out import same_as_others, slower_than_fp32
 from tierwise.study.placements import Placement, placements
@@ -20,24 +20,22 @@ from tierwise.study.placing import Placing
 from tierwise.study.segments import make_segments
 from tierwise.study.subject import Subject
 from tierwise.study.variants import StoredVariant, original_answers
-from tierwise.study.workload import Workload, measure_workload
+from tierwise.study.workload import measure_workload
 from tierwise.tiers.topology import NetworkCondition, Topology
 from tierwise.units import format_bytes
 
 
 @dataclass(frozen=True)
 class PlannedStrategy:
-    """A strategy with its cut, and what is expected of it.
+    """A strategy with its cut, and what is known of it already.
 
     Attributes:
         strategy: What runs, where.
-        predicted_s: Latency under each condition, in their order; empty where it is left out.
         state: ``PENDING``; or ``DOES_NOT_FIT`` or ``LEFT_OUT``, where that is known already.
         reason: Why, in words.
     """
 
     strategy: Strategy
-    predicted_s: tuple[float, ...]
     state: TrialState = TrialState.PENDING
     reason: str = ""
 
@@ -87,7 +85,7 @@ def plan_trials(
 def _left_out(placement: Placement, reason: str) -> PlannedStrategy:
     operator = placement.operator
     strategy = Strategy(operator, operator.variant.value, placement.tiers)
-    return PlannedStrategy(strategy, (), TrialState.LEFT_OUT, reason)
+    return PlannedStrategy(strategy, TrialState.LEFT_OUT, reason)
 
 
 @dataclass
@@ -99,7 +97,6 @@ class _Planner:
     variants: Mapping[Operator, StoredVariant]
     store: StudyStore
     progress: Progress
-    _workloads: dict[Operator, Workload] = field(default_factory=dict)
     _choosers: dict[Operator, BoundaryChooser] = field(default_factory=dict)
     _quality: BoundaryQuality | None = None
 
@@ -114,13 +111,8 @@ class _Planner:
         """The strategy of one placement, cut where it is partitioned."""
         variant = self.variants[placement.operator.variant]
         if len(placement.tiers) == 1:
-            tier = placement.tiers[0]
-            workload = self._workload(placement.operator.variant)
-            predicted_s = tuple(
-                predict_whole_s(tier, self.topology, one, workload) for one in self.conditions
-            )
             strategy = Strategy(placement.operator, variant.record.name, placement.tiers)
-            return self._check_size(PlannedStrategy(strategy, predicted_s), variant)
+            return self._check_size(strategy, variant)
         try:
             return self._cut(placement, variant)
         except CutError as error:
@@ -145,7 +137,7 @@ class _Planner:
         strategy = Strategy(placement.operator, variant.record.name, tiers, chosen.names, encodings)
         if strategy.lossy:
             self._judge(strategy, variant, chosen)
-        return self._check_size(PlannedStrategy(strategy, chosen.predicted_s), variant)
+        return self._check_size(strategy, variant)
 
     def _judge(self, strategy: Strategy, variant: StoredVariant, chosen: ChosenCuts) -> None:
         """Evaluate a strategy whose boundary changes values, on what nothing was fitted to."""
@@ -163,39 +155,35 @@ class _Planner:
     def _chooser(self, operator: Operator) -> BoundaryChooser:
         if operator not in self._choosers:
             options, variant = self.study.operators.partition, self.variants[operator]
-            placing = Placing(variant.graph, self._workload(operator), options.kept_near)
-            self._choosers[operator] = BoundaryChooser(
-                variant.graph, placing, self.subject.calibration, self.study.task,
-                options.max_loss, self.study.measure.seed,
-            )  # fmt: skip
-        return self._choosers[operator]
-
-    def _workload(self, operator: Operator) -> Workload:
-        if operator not in self._workloads:
-            options = self.study.operators
-            cuts = any(one.partitions and one.variant is operator for one in options.chosen)
-            variant = self.variants[operator]
-            self._workloads[operator] = measure_workload(
+            workload = measure_workload(
                 variant.path,
                 variant.graph,
                 self.subject.evaluation,
                 self.subject.calibration,
                 self.study.task,
-                encode=cuts and options.partition.encode == "auto",
+                encode=options.encode == "auto",
             )
-        return self._workloads[operator]
+            self._choosers[operator] = BoundaryChooser(
+                variant.graph,
+                Placing(variant.graph, workload, options.kept_near),
+                self.subject.calibration,
+                self.study.task,
+                options.max_loss,
+                self.study.measure.seed,
+            )
+        return self._choosers[operator]
 
-    def _check_size(self, one: PlannedStrategy, variant: StoredVariant) -> PlannedStrategy:
+    def _check_size(self, strategy: Strategy, variant: StoredVariant) -> PlannedStrategy:
         """A segment whose file is larger than its tier's memory needs no trial to be told off."""
-        for segment in make_segments(one.strategy, variant, self.store.artefacts):
+        for segment in make_segments(strategy, variant, self.store.artefacts):
             limit = self.topology.tier(segment.tier).memory_bytes
             if limit is not None and segment.size_bytes > limit:
                 reason = (
                     f"{segment.tier}: the segment alone has {format_bytes(segment.size_bytes)} "
                     f"of {format_bytes(limit)}"
                 )
-                return replace(one, state=TrialState.DOES_NOT_FIT, reason=reason)
-        return one
+                return PlannedStrategy(strategy, TrialState.DOES_NOT_FIT, reason)
+        return PlannedStrategy(strategy)
 
 
 def _check_private(placing: Placing, cut: Cut) -> None:

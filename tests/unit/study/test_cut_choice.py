@@ -12,7 +12,8 @@ from tierwise.predict.costs import latency_s
 from tierwise.predict.dataflow import placement_cuts
 from tierwise.runtime.prepare import prepare
 from tierwise.study.busy import busy_placement
-from tierwise.study.cut_choice import choose_cuts, predict_cuts_s, predict_whole_s
+from tierwise.study.cut_choice import choose_cuts, predict_cuts_s
+from tierwise.study.estimate import predict_whole_s
 from tierwise.study.placing import RAW_INPUT, Placing, weights_by_node
 from tierwise.study.scan import Scan
 from tierwise.study.workload import Workload, node_seconds
@@ -118,6 +119,9 @@ def test_the_prediction_is_compute_by_share_plus_bytes_plus_round_trips():
     assert chosen.predicted_s == pytest.approx([expected])
     named = predict_cuts_s(placing, [cut], PAIR, TOPOLOGY, condition(8e6, 0.05))
     assert named == pytest.approx(expected)
+
+
+def test_a_whole_model_takes_its_compute_and_the_way_there_and_back():
     assert predict_whole_s("cloud", TOPOLOGY, condition(8e6, 0.05), WORK) == pytest.approx(
         0.1 + 0.05 + 1000e-6 + 100e-6
     )
