@@ -2,9 +2,10 @@
 
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -120,34 +121,44 @@ def _running(
             for tier in job.topology.tiers
         )
     )
-    too_small: dict[str, str] = {}
-    with TemporaryDirectory(prefix="tierwise-") as folder, ExitStack() as stack:
+    with TemporaryDirectory(prefix="tierwise-") as folder:
         token_file = Path(folder) / "token"
         token_file.touch(mode=0o600)
         token_file.write_text(secret)
+        starting = partial(
+            start,
+            command=partial(agent_command, token_file=token_file, folder=Path(folder)),
+            backend=job.study.measure.backend,
+            progress=progress,
+        )
+        running, too_small = _start_all(topology, starting)
+        with running:
+            yield running, too_small
 
-        def command(tier: Tier, listen: str) -> list[str]:
-            return agent_command(tier, listen, token_file, Path(folder))
 
-        while True:
-            try:
-                running = start(
-                    topology, command, backend=job.study.measure.backend, progress=progress
+def _start_all(
+    topology: Topology, start_tiers: Callable[[Topology], RunningTopology]
+) -> tuple[RunningTopology, dict[str, str]]:
+    """Start the tiers, without their limit those that cannot hold an agent; and which these are.
+
+    Raises:
+        TierFault: an agent does not start for another reason.
+    """
+    too_small: dict[str, str] = {}
+    while True:
+        try:
+            return start_tiers(topology), too_small
+        except TierFault as fault:
+            name = str(getattr(fault, "tier", ""))
+            if not getattr(fault, "oom", False) or name in too_small:
+                raise
+            limit = topology.tier(name).memory_bytes or 0
+            too_small[name] = f"{name}: an empty agent needs more than {format_bytes(limit)}"
+            topology = Topology(
+                tuple(
+                    replace(t, memory_bytes=None) if t.name == name else t for t in topology.tiers
                 )
-                break
-            except TierFault as fault:
-                name = str(getattr(fault, "tier", ""))
-                if not getattr(fault, "oom", False) or name in too_small:
-                    raise
-                limit = topology.tier(name).memory_bytes or 0
-                too_small[name] = f"{name}: an empty agent needs more than {format_bytes(limit)}"
-                topology = Topology(
-                    tuple(
-                        replace(t, memory_bytes=None) if t.name == name else t
-                        for t in topology.tiers
-                    )
-                )
-        yield stack.enter_context(running), too_small
+            )
 
 
 def agent_command(tier: Tier, listen: str, token_file: Path, folder: Path) -> list[str]:

@@ -3,11 +3,12 @@
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tierwise.disk import writing
+from tierwise.operators.strategy import Operator
 from tierwise.progress import SILENT, Progress
 from tierwise.store.results import StudyResults, TrialState
 from tierwise.store.write import StudyStore
@@ -22,7 +23,7 @@ from tierwise.study.placements import Placement, placements
 from tierwise.study.plan import PlannedStrategy, plan_trials
 from tierwise.study.segments import make_segments
 from tierwise.study.subject import Subject, open_subject
-from tierwise.study.variants import build_variants, evaluate_variants
+from tierwise.study.variants import StoredVariant, build_variants, evaluate_variants
 from tierwise.tiers.topology import NetworkCondition, Topology
 from tierwise.units import format_duration
 
@@ -54,12 +55,8 @@ def outline_study(path: Path, progress: Progress = SILENT) -> Outline:
     Raises:
         UserError: the study file, the model or the data cannot be used.
     """
-    study = read_study_file(path)
-    topology = study.topology()
-    conditions = study.conditions()
-    check_machine(study, topology)
-    subject = open_subject(study, path.parent, progress)
-    check_model(study, subject)
+    study, subject = _open(path, progress)
+    topology, conditions = study.topology(), study.conditions()
     return Outline(
         placements=placements(
             study.operators.chosen, topology, study.operators.partition.most_tiers
@@ -91,17 +88,10 @@ def run_study(
             study or another run.
         EnvironmentFault: the tiers cannot be run here, or no space is left.
     """
-    study = read_study_file(path)
-    topology = study.topology()
-    conditions = study.conditions()
-    check_machine(study, topology)
-    subject = open_subject(study, path.parent, progress)
-    check_model(study, subject)
+    study, subject = _open(path, progress)
+    topology, conditions = study.topology(), study.conditions()
     with StudyStore.open(folder, fresh=fresh) as store:
-        _introduce(
-            store, study, path, subject,
-            topology=topology, conditions=conditions, progress=progress,
-        )  # fmt: skip
+        _introduce(store, study, path, subject, progress)
         if store.is_done("plan") and not unmeasured(study, len(conditions), store):
             progress.say("Everything is measured already.")
             return store.results()
@@ -113,25 +103,43 @@ def run_study(
                 study, subject, topology, conditions, variants, store=store, progress=progress
             )
             progress.say(_planned(planned, len(conditions)))
-        by_name = {variant.record.name: variant for variant in variants.values()}
-        strategies = dict.fromkeys(
-            trial.strategy
-            for trial in store.results().trials
-            if trial.state not in {TrialState.DOES_NOT_FIT, TrialState.LEFT_OUT}
-        )
-        count = min(study.measure.inputs, len(subject.evaluation))
-        job = MeasureJob(
-            study=study,
-            topology=topology,
-            conditions=conditions,
-            segments={
-                one: make_segments(one, by_name[one.variant], store.artefacts) for one in strategies
-            },
-            variants=by_name,
-            data=subject.evaluation.subset(range(count)),
-        )
-        measure_study(job, store, progress)
+        measure_study(_job(study, subject, variants, store), store, progress)
         return store.results()
+
+
+def _open(path: Path, progress: Progress) -> tuple[StudyFile, Subject]:
+    """The study and what it is of, where it can be run here."""
+    study = read_study_file(path)
+    check_machine(study, study.topology())
+    subject = open_subject(study, path.parent, progress)
+    check_model(study, subject)
+    return study, subject
+
+
+def _job(
+    study: StudyFile,
+    subject: Subject,
+    variants: Mapping[Operator, StoredVariant],
+    store: StudyStore,
+) -> MeasureJob:
+    """All that can be deployed, and what is sent to it."""
+    by_name = {variant.record.name: variant for variant in variants.values()}
+    strategies = dict.fromkeys(
+        trial.strategy
+        for trial in store.results().trials
+        if trial.state not in {TrialState.DOES_NOT_FIT, TrialState.LEFT_OUT}
+    )
+    count = min(study.measure.inputs, len(subject.evaluation))
+    return MeasureJob(
+        study=study,
+        topology=study.topology(),
+        conditions=study.conditions(),
+        segments={
+            one: make_segments(one, by_name[one.variant], store.artefacts) for one in strategies
+        },
+        variants=by_name,
+        data=subject.evaluation.subset(range(count)),
+    )
 
 
 def _planned(planned: Sequence[PlannedStrategy], conditions: int) -> str:
@@ -145,14 +153,7 @@ def _planned(planned: Sequence[PlannedStrategy], conditions: int) -> str:
 
 
 def _introduce(
-    store: StudyStore,
-    study: StudyFile,
-    path: Path,
-    subject: Subject,
-    *,
-    topology: Topology,
-    conditions: tuple[NetworkCondition, ...],
-    progress: Progress,
+    store: StudyStore, study: StudyFile, path: Path, subject: Subject, progress: Progress
 ) -> None:
     """Make the directory this study's, or make sure that it is."""
     identity = check_identity(store, identity_of(study, subject, progress))
@@ -160,8 +161,8 @@ def _introduce(
         name=study.name or Path(study.model).stem,
         model=Path(study.model).name,
         task=study.task,
-        topology=topology,
-        conditions=conditions,
+        topology=study.topology(),
+        conditions=study.conditions(),
         requirement=study.require.as_written(),
         facts={"identity": identity},
     )
