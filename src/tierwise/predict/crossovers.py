@@ -137,14 +137,6 @@ def find_crossovers(
     return tuple(found)
 
 
-def fastest_at(pieces: Sequence[Lines], rate_bit_per_s: float) -> str | None:
-    """Id of the fastest strategy at a bandwidth; ``None`` where none will do."""
-    x = 1 / rate_bit_per_s
-    lines = next(one for one in pieces if one.from_x <= x < one.to_x)
-    best = _best(lines.start_s, lines.slope, lines.most_x, x)
-    return None if best is None else lines.ids[best]
-
-
 def _fastest(
     lines: Lines, low_x: float, high_x: float
 ) -> list[tuple[int | None, Lines, float, float]]:

@@ -36,13 +36,8 @@ from tierwise.store.results import StudyResults
 from tierwise.tiers.topology import NetworkCondition
 
 
-def fit_latency_model(results: StudyResults, shares: Shares | None = None) -> LatencyModel:
-    """Fit the model to what ``results`` measured, its profile included.
-
-    Args:
-        results: Of a finished or half-finished study.
-        shares: By variant and cuts, each segment's share of the variant's compute; for cuts that
-            no measured strategy has. Left out: those that ``results`` has.
+def fit_latency_model(results: StudyResults) -> LatencyModel:
+    """Fit the model to what a finished or half-finished study measured, its profile included.
 
     Raises:
         NotAStudyError: Nothing was measured yet.
@@ -66,7 +61,7 @@ def fit_latency_model(results: StudyResults, shares: Shares | None = None) -> La
     seen = np.isfinite(repeats.own_s)
     unseen = Unseen(
         strategies, results.topology.names, measured.trials, of, np.exp(repeats.drift[at]),
-        traffic, network, _shares(results, strategies) if shares is None else shares,
+        traffic, network, _shares(results, strategies),
     )  # fmt: skip
     own_s = repeats.own_s.copy()
     for index in np.flatnonzero(~seen).tolist():
@@ -94,6 +89,7 @@ def fit_latency_model(results: StudyResults, shares: Shares | None = None) -> La
 
 
 def _shares(results: StudyResults, strategies: Sequence[Strategy]) -> Shares:
+    """Each segment's share of its variant's compute, for cuts that no measured strategy has."""
     return {
         (strategy.variant, strategy.cuts): results.segment_costs[strategy.id].compute_shares
         for strategy in strategies

@@ -43,7 +43,6 @@ class Unseen:
             shares: As :class:`~tierwise.predict.compute.ComputeTable` takes them.
         """
         self._strategies = strategies
-        self._of = of
         self._traffic = traffic
         self._network = network
         per_strategy: dict[int, list[tuple[TrialResult, float]]] = {}

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from tierwise.predict.crossovers import (
     Lines,
-    fastest_at,
     find_crossovers,
     lines_along,
 )
@@ -37,6 +36,14 @@ def test_two_lines_cross_where_algebra_says():
     assert crossover.bandwidth_bit_per_s == pytest.approx(10e6, rel=1e-9)
     assert (crossover.below, crossover.above) == ("s0", "s1")
     assert crossover.low_bit_per_s < 10e6 < crossover.high_bit_per_s
+
+
+def fastest_at(pieces, rate):
+    """Id of the fastest that meets the requirement, of the lines that hold there."""
+    lines = next(one for one in pieces if one.from_x <= 1 / rate < one.to_x)
+    fine = [i for i, most_x in enumerate(lines.most_x) if most_x >= 1 / rate]
+    best = min(fine, key=lambda i: lines.start_s[i] + lines.slope[i] / rate, default=None)
+    return None if best is None else lines.ids[best]
 
 
 def test_a_latency_requirement_ends_a_line():

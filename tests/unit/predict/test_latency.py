@@ -6,7 +6,7 @@ import pytest
 
 from tierwise.errors import NotAStudyError
 from tierwise.predict.fit import fit_latency_model
-from tierwise.store.results import StudyResults, TrialState
+from tierwise.store.results import SegmentCosts, StudyResults, TrialState
 from tierwise.testing.results import made_up_results
 from tierwise.tiers.topology import LinkShape, NetworkCondition
 
@@ -83,10 +83,12 @@ def test_a_profile_s_shares_predict_a_cut_that_nobody_measured():
     model = fit_latency_model(without)
     row = next(i for i, s in enumerate(model.strategies) if s.id == unseen[0])
     assert np.isnan(model.own_s[row])
-    # ... and with it, a profile is not needed; it says the same.
-    known = fit_latency_model(results).own_s
-    shared = fit_latency_model(results, {("I", (cut,)): (0.38, 0.62)}).own_s
-    assert np.allclose(known, shared)
+    # ... but what share of the whole model each has does, nearly as well as the third placement.
+    costs = SegmentCosts(compute_shares=(0.38, 0.62), hop_bytes=(65_536,))
+    profiled = fit_latency_model(replace(without, segment_costs={unseen[0]: costs})).own_s[row]
+    known = fit_latency_model(results)
+    (row,) = (i for i, s in enumerate(known.strategies) if s.id == unseen[0])
+    assert profiled == pytest.approx(known.own_s[row], rel=0.05)
 
 
 def test_a_study_without_measurements_predicts_nothing():
