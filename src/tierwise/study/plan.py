@@ -53,7 +53,7 @@ def plan_trials(
     """Choose cuts and encodings, judge what they lose, and keep the trials in the store.
 
     Raises:
-        CutError: the named cut does not separate the graph, or it cannot be cut at all.
+        CutError: the named cut does not separate the graph.
         DiskFull: no space is left for the segments.
     """
     planner = _Planner(study, subject, topology, conditions, variants, store, progress)
@@ -116,9 +116,13 @@ class _Planner:
         try:
             return self._cut(placement, variant)
         except CutError as error:
-            if not self.study.operators.partition.kept_near:
+            options = self.study.operators.partition
+            if options.kept_near:
+                return _left_out(placement, f"privacy: {error.message}")
+            if options.cut != "auto":  # what was asked for by name must not be missing silently
                 raise
-            return _left_out(placement, f"privacy: {error.message}")
+            reason = error.message.removesuffix(".")
+            return _left_out(placement, reason[0].lower() + reason[1:])
 
     def _cut(self, placement: Placement, variant: StoredVariant) -> PlannedStrategy:
         options, tiers = self.study.operators.partition, placement.tiers
