@@ -18,6 +18,7 @@ class WarningKind(Enum):
     WIDE_INTERVAL = "wide interval"
     NO_LABELS = "no labels"
     LIKE_GUESSING = "no better than guessing"
+    NO_ANSWER = "no answer"
     RANDOM_INPUT = "random input"
     INT8_SLOWER = "int8 slower than fp32"
     NOT_QUANTIZED = "not quantized"

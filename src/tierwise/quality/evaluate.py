@@ -19,6 +19,8 @@ from tierwise.stats.binomial import binomial_cdf
 
 # heuristic: a model that knows nothing is taken for one that does once in a hundred studies.
 _CHANCE = 0.01
+# An answer's agreement with itself is 1, but for rounding.
+_ITSELF = 0.99
 
 ModelSource = Path | bytes | ir.Model
 Run = Callable[[Mapping[str, np.ndarray]], Outputs]
@@ -134,9 +136,11 @@ def quality_caveats(figure: QualityFigure, dataset: Dataset) -> tuple[ResultWarn
     return tuple(found)
 
 
-def guessing_caveats(original: QualityFigure, dataset: Dataset) -> tuple[ResultWarning, ...]:
-    """Whether the original answers no better than by chance: a wrong set-up, not a bad model."""
-    if not original.from_labels or original.metric != "top-1" or dataset.labels is None:
+def setup_caveats(original: QualityFigure, dataset: Dataset) -> tuple[ResultWarning, ...]:
+    """Whether the original answers by chance, or nothing: a wrong set-up and not a bad model."""
+    if not original.from_labels:
+        return _no_answer(original)
+    if original.metric != "top-1" or dataset.labels is None:
         return ()
     classes = max(len(np.unique(dataset.labels)), 2)
     right = round(float(original.per_input.sum()))
@@ -150,6 +154,22 @@ def guessing_caveats(original: QualityFigure, dataset: Dataset) -> tuple[ResultW
             f"The model as it is has {right} of {original.n} inputs of {classes} classes right.",
             "Check `preprocess` (scale, mean, std, color, layout) and that labels count the "
             "model's classes from 0, in its order.",
+        ),
+    )
+
+
+def _no_answer(original: QualityFigure) -> tuple[ResultWarning, ...]:
+    """Whether it does not even agree with itself."""
+    count = int(np.count_nonzero(original.per_input < _ITSELF))
+    if not count:
+        return ()
+    return (
+        ResultWarning(
+            WarningKind.NO_ANSWER,
+            "",
+            f"The model as it is has no answer to {count} of {original.n} inputs: its values are "
+            "no numbers (NaN), or the same for every class.",
+            "Check `preprocess` and the data: the model cannot compute with such inputs.",
         ),
     )
 

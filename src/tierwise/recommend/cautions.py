@@ -14,6 +14,9 @@ from tierwise.stats.verdict import Standing
 from tierwise.store.results import TrialState
 from tierwise.units import format_duration
 
+# What makes every loss meaningless.
+_SETUP = {WarningKind.LIKE_GUESSING, WarningKind.NO_ANSWER}
+
 
 def cautions(
     recommendation: Recommendation, verdict: ConditionVerdict, choice: Assessment
@@ -51,7 +54,7 @@ def cautions(
     )
     about = [w for w in recommendation.warnings if w.subject in subjects]
     # With a wrong set-up no loss means anything, so that comes first.
-    about.sort(key=lambda warning: warning.kind is not WarningKind.LIKE_GUESSING)
+    about.sort(key=lambda warning: warning.kind not in _SETUP)
     if about:
         shown = "; ".join(_briefly(warning) for warning in about[:2])
         more = f"; and {len(about) - 2} more in the report" if len(about) > 2 else ""

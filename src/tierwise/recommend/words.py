@@ -177,6 +177,9 @@ def _compared_with(verdict: ConditionVerdict, choice: Assessment) -> str:
     assert best.latency is not None
     ratio = best.latency.p50_s / choice.latency.p50_s
     if choice.trial.strategy.operator.value == "I":
+        rivals = _rivals(verdict, choice)
+        if rivals and rivals[0].id == best.id and not verdict.tied and best.against_best:
+            return ""  # the next sentence compares the very same two
         comparison = f"The next best place for it is {best.trial.strategy.placement}"
     else:
         comparison = f"The model as it is does best on {best.trial.strategy.placement}"
@@ -185,8 +188,7 @@ def _compared_with(verdict: ConditionVerdict, choice: Assessment) -> str:
 
 
 def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
-    rivals = [a for a in verdict.strategies if a.meets and not a.unsuited and a.measured]
-    rivals = [a for a in rivals if a.id != choice.id]
+    rivals = _rivals(verdict, choice)
     if not rivals:
         measured = (
             " that was measured" if any(_only_predicted(a) for a in verdict.strategies) else ""
@@ -213,6 +215,15 @@ def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
     measured = " that was measured" if any(_only_predicted(a) for a in nearer) else ""
     slower = slower_by(comparison.ratio.estimate) + little
     return f"The next one{measured}, {rivals[0].id}, {slower} ({_TEST}: p {_p(comparison.p_holm)})."
+
+
+def _rivals(verdict: ConditionVerdict, choice: Assessment) -> list[Assessment]:
+    """What else could have been recommended, the fastest first."""
+    return [
+        a
+        for a in verdict.strategies
+        if a.meets and not a.unsuited and a.measured and a.id != choice.id
+    ]
 
 
 def _tied_text(verdict: ConditionVerdict, choice: Assessment) -> str:

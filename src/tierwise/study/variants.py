@@ -23,9 +23,9 @@ from tierwise.progress import SILENT, Progress
 from tierwise.quality.evaluate import (
     Reference,
     evaluate,
-    guessing_caveats,
     quality_caveats,
     refer,
+    setup_caveats,
 )
 from tierwise.runtime.materialise import model_bytes
 from tierwise.runtime.prepare import prepare
@@ -269,7 +269,7 @@ def evaluate_variants(
             known = {**known, operator.value: figure}
             caveats = quality_caveats(figure, data)
             if operator is Operator.I:
-                caveats += guessing_caveats(figure, data)
+                caveats += setup_caveats(figure, data)
             store.add_quality(operator.value, figure, caveats)
             progress.say(
                 f"{operator.value}: {figure.metric} {figure.value:.1f} on {figure.n} inputs"

@@ -4,7 +4,7 @@ import pytest
 from tierwise.data.source import Dataset
 from tierwise.data.tensors import TensorSamples
 from tierwise.errors import DataError
-from tierwise.quality.evaluate import evaluate, guessing_caveats, quality_caveats, refer
+from tierwise.quality.evaluate import evaluate, quality_caveats, refer, setup_caveats
 from tierwise.testing.subjects import residual_classifier
 
 
@@ -61,7 +61,7 @@ def test_an_original_that_only_guesses_is_told(right, told):
     answers = np.where(np.arange(40) < right, labels, (labels + 1) % 4)
     data = dataset(np.eye(4, dtype=np.float32)[answers], labels)
     reference = refer(echo, data, "classification")
-    caveats = guessing_caveats(reference.figure, data)
+    caveats = setup_caveats(reference.figure, data)
     assert len(caveats) == told
     if told:
         assert f"has {right} of 40 inputs of 4 classes right" in caveats[0].evidence
@@ -70,7 +70,15 @@ def test_an_original_that_only_guesses_is_told(right, told):
 
 def test_whether_it_guesses_is_not_asked_without_labels():
     data = dataset(SCORES)
-    assert not guessing_caveats(refer(echo, data, "any").figure, data)
+    assert not setup_caveats(refer(echo, data, "any").figure, data)
+
+
+@pytest.mark.parametrize(("task", "count"), [("any", 1), ("classification", 2)])
+def test_answers_that_are_none_are_told(task, count):
+    scores = np.array([[1.0, 2.0], [np.nan, np.nan], [0.0, 0.0]], np.float32)
+    data = dataset(scores)
+    [caveat] = setup_caveats(refer(echo, data, task).figure, data)
+    assert f"has no answer to {count} of 3 inputs" in caveat.evidence
 
 
 def test_top_5_is_reported_where_there_are_more_than_five_classes():

@@ -81,6 +81,16 @@ def test_a_small_difference_that_every_block_shows_is_told_apart_under_a_larger_
     assert "too little to matter" in verdict.text
 
 
+def test_one_rival_is_compared_in_one_sentence():
+    verdict = only(recommend(made_up_results(operators=(Operator.I,), blocks=120)))
+    assert verdict.recommended == "edge/I"
+    assert "The next one, cloud/I, is " in verdict.text
+    assert "next best place" not in verdict.text
+    # Tied, how it does is said apart from that it cannot be told apart.
+    few = only(recommend(made_up_results(operators=(Operator.I,), blocks=4)))
+    assert "The next best place for it is " in few.text
+
+
 def test_that_the_original_only_guesses_is_told_before_anything_else():
     guesses = ResultWarning(WarningKind.LIKE_GUESSING, "", "It has 2 of 40 inputs right.", "")
     results = made_up_results()
