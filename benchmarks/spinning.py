@@ -16,6 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import tierwise  # noqa: F401 - before ONNX Runtime, whose telemetry it switches off
+
+# isort: split
 import numpy as np
 import onnxruntime as ort
 

@@ -4,6 +4,8 @@ import signal
 
 from hypothesis import settings
 
+import tierwise  # noqa: F401 - before ONNX Runtime, whose telemetry it switches off
+
 # Tests run two at a time beside other work: how long an example takes says nothing about the code.
 settings.register_profile("tierwise", deadline=None)
 settings.load_profile("tierwise")

@@ -12,6 +12,9 @@ import json
 import zipfile
 from pathlib import Path
 
+import tierwise  # noqa: F401 - before ONNX Runtime, whose telemetry it switches off
+
+# isort: split
 import numpy as np
 import onnxruntime
 import torch

@@ -45,6 +45,7 @@ def on_a_free_port(words):
 
 def test_the_model_that_doubles(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))  # the command leaves the cache where it is
     exec(code_with("double.onnx"), {})
     with served(*on_a_free_port(command_with("double=double.onnx"))) as url, AgentClient(url) as a:
         reply = a.infer("double", {"x": np.array([1, 2, 3], np.float32)})

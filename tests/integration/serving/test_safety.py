@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,7 +37,9 @@ def _ask(port: int, text: bytes) -> bytes:
 
 def _serve_fails(*arguments: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "tierwise", "serve", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    with tempfile.TemporaryDirectory() as cache:
+        command += ["--cache", cache]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == ""
     return done.returncode, " ".join(done.stderr.split())
 
