@@ -72,8 +72,13 @@ def write_deployment(
     bundle = make_bundle(
         recommendation, assessment, artefacts, preprocess=preprocess, urls=addresses
     )
-    with writing(out):
-        return _write(bundle, out, to)
+    try:
+        with writing(out):
+            return _write(bundle, out, to)
+    except BaseException:
+        # Half a deployment would be taken for one, and the folder refused for not being empty.
+        shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def _addresses(

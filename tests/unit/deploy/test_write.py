@@ -1,5 +1,6 @@
 import hashlib
 import json
+import resource
 import shutil
 import subprocess
 from dataclasses import replace
@@ -9,7 +10,7 @@ import yaml
 
 from tierwise.deploy.bundle import safe_name
 from tierwise.deploy.write import write_deployment
-from tierwise.errors import NotAStudyError, RequirementNotMet, UserError
+from tierwise.errors import DiskFull, NotAStudyError, RequirementNotMet, UserError
 from tierwise.recommend.requirement import Requirement
 from tierwise.recommend.verdict import recommend
 from tierwise.serving.stage import StageSpec
@@ -37,6 +38,20 @@ def test_the_recommended_strategy_is_written_with_the_segments_that_were_measure
         in (tmp_path / "d" / "SHA256SUMS").read_text()
     )
     assert "Deploy edge/I" in (tmp_path / "d" / "README.md").read_text()
+
+
+def test_a_full_disk_leaves_no_half_of_a_deployment(deployable, tmp_path):
+    results, artefacts, _ = deployable
+    recommendation, out = recommend(results), tmp_path / "d"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(DiskFull):
+            write_deployment(recommendation, artefacts, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not out.exists()
+    assert write_deployment(recommendation, artefacts, out)
 
 
 def test_compose_chains_the_tiers_and_limits_them_as_measured(deployable, split_strategy, tmp_path):
