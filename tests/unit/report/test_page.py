@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from tierwise.caveats import ResultWarning, WarningKind
 from tierwise.errors import UserError
 from tierwise.recommend.requirement import Requirement
 from tierwise.recommend.verdict import recommend
@@ -128,6 +129,12 @@ def test_names_with_markup_in_them_are_text(tmp_path):
     assert "<script>alert" not in html
     assert page.scripts == 2
     assert NASTY in page.text
+
+
+def test_what_to_type_is_code_and_still_text(tmp_path):
+    advice = ResultWarning(WarningKind.DISTURBED, "", "Busy.", "Do `run <i> --fresh` again.")
+    html = written(tmp_path, replace(made_up_results(), warnings=(advice,)))
+    assert "Do <code>run &lt;i&gt; --fresh</code> again." in html
 
 
 @pytest.mark.parametrize(
