@@ -1,5 +1,6 @@
 """What a model is made of, where it can be cut, and which blocks it could skip."""
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -56,7 +57,8 @@ def command(
         _print_exits(graph, found_exits)
     for note in graph.notes:
         free = next(t for t in graph.inputs if not _is_static(graph, t))
-        terminal.say(f"Note: {note} Choose others: --input {free.name}={_sizes(free.shape)}")
+        choice = shlex.quote(f"{free.name}={_sizes(free.shape)}")
+        terminal.say(f"Note: {note} Choose others: --input {choice}")
 
 
 def _shape_option(text: str) -> tuple[str, tuple[int, ...]]:

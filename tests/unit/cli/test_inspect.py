@@ -84,6 +84,14 @@ def test_the_overview_fits_eighty_columns(run, model: Path) -> None:
     assert "--input image=1x2x224x224" in err
 
 
+def test_an_option_that_is_shown_can_be_typed(run, model: Path) -> None:
+    renamed = onnx.load(model)
+    renamed.graph.input[0].name = renamed.graph.node[0].input[0] = "image 0"
+    onnx.save(renamed, model)
+    _, _, err = run("inspect", model)
+    assert "Choose others: --input 'image 0=1x2x224x224'" in err
+
+
 def test_lists_of_cuts_and_exits(run, model: Path) -> None:
     _, out, _ = run("inspect", model, "--cuts", "--exits")
     assert len([line for line in out.splitlines() if "-x2" in line or "-x3" in line]) == 7
