@@ -15,7 +15,6 @@ class WarningKind(Enum):
     LINK_OFF = "link emulation off"
     DISTURBED = "disturbed blocks"
     NOT_SETTLED = "did not settle"
-    WIDE_INTERVAL = "wide interval"
     NO_LABELS = "no labels"
     LIKE_GUESSING = "no better than guessing"
     NO_ANSWER = "no answer"

@@ -15,9 +15,8 @@
     │   ├── DiskFull             no space where something had to be written
     │   └── MissingExtra         an optional package that is not installed
     ├── RequirementNotMet        exit 4: no strategy meets the requirement
-    ├── InvalidMeasurement       exit 5: numbers that must not be believed
-    │   └── TooFewSamples        a statistic asked of fewer samples than can back it
-    └── InternalError            exit 70: a bug in Tierwise
+    └── InvalidMeasurement       exit 5: numbers that must not be believed
+        └── TooFewSamples        a statistic asked of fewer samples than can back it
 
 A message says what failed, the value received, what is required and the next action.
 The context is in attributes, for programs; the message is for people.
@@ -124,7 +123,3 @@ class TooFewSamples(InvalidMeasurement):
             needed=needed,
             got=got,
         )
-
-
-class InternalError(TierwiseError):
-    """A bug in Tierwise."""

@@ -61,7 +61,6 @@ def node_times(
     options: SessionOptions = DEFAULT,
     *,
     runs: int = 10,
-    warm_up: int = 2,
 ) -> dict[str, float]:
     """Median seconds of ``graph``'s nodes by name, as they are executed with ``options``.
 
@@ -75,7 +74,7 @@ def node_times(
     producers = {name_of(out): name_of(node) for node in graph.nodes for out in node.outputs}
     names = {name_of(node) for node in graph.nodes}
     times_s: dict[str, float] = defaultdict(float)
-    found = kernel_times(graph.model, feeds, options, runs=runs, warm_up=warm_up)
+    found = kernel_times(graph.model, feeds, options, runs=runs)
     for kernel, seconds in found.items():
         node = kernel if kernel in names else producers.get(kernel.removesuffix(_BLOCKED_LAYOUT))
         if node is not None:
@@ -84,11 +83,7 @@ def node_times(
 
 
 def operator_shares(
-    model: Path | bytes | ir.Model,
-    feeds: Mapping[str, np.ndarray],
-    options: SessionOptions = DEFAULT,
-    *,
-    runs: int = 10,
+    model: Path | bytes | ir.Model, feeds: Mapping[str, np.ndarray], *, runs: int = 10
 ) -> dict[str, float]:
     """The share of the kernels' time that each operator takes, most first; they add up to 1.
 
@@ -96,7 +91,7 @@ def operator_shares(
     DequantizeLinear. Args and errors: see :func:`kernel_times`.
     """
     taken: dict[str, float] = defaultdict(float)
-    for event in _events(model, feeds, options, runs):
+    for event in _events(model, feeds, DEFAULT, runs):
         taken[str(event["args"].get("op_name", "?"))] += event["dur"]
     total = sum(taken.values()) or 1.0
     return {name: taken[name] / total for name in sorted(taken, key=lambda one: -taken[one])}

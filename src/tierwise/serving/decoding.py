@@ -153,14 +153,6 @@ def _read_header(text: bytes, limits: Limits) -> _RequestHeader:
 _remembered_header = lru_cache(_REMEMBERED)(_read_header)
 
 
-def decode_response(
-    body: Buffer, json_bytes: int | None = None, limits: Limits = DEFAULT_LIMITS
-) -> InferResponse:
-    """Decode the body of an inference response; raises as :func:`decode_request`."""
-    response, told = decode_outputs(body, json_bytes, limits)
-    return response._replace(parameters=told.read())
-
-
 def decode_outputs(
     body: Buffer, json_bytes: int | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[InferResponse, Told]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tierwise.serving.agent import AgentOptions, _application
-from tierwise.serving.decoding import decode_response
+from tierwise.serving.decoding import decode_outputs
 from tierwise.serving.encoding import encode_request
 from tierwise.serving.http_head import HEADER_LENGTH, HttpRequest, HttpResponse, json_length
 from tierwise.serving.messages import WireTensor
@@ -47,8 +47,8 @@ def ask(application, expected: np.ndarray, came: np.ndarray, between=lambda: Non
 def outputs(response: HttpResponse) -> np.ndarray:
     assert response.status == 200, bytes(response.body[0])
     body = b"".join(map(bytes, response.body))
-    return decode_response(body, json_length({HEADER_LENGTH: response.headers[
-        "Inference-Header-Content-Length"]})).outputs[0].array  # fmt: skip
+    length = json_length({HEADER_LENGTH: response.headers["Inference-Header-Content-Length"]})
+    return decode_outputs(body, length)[0].outputs[0].array
 
 
 def test_the_data_that_came_is_what_is_computed(application):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tierwise.serving.datatypes import NUMPY_OF
-from tierwise.serving.decoding import decode_ahead, decode_request, decode_response
+from tierwise.serving.decoding import decode_ahead, decode_outputs, decode_request
 from tierwise.serving.encoding import encode_request, encode_response
 from tierwise.serving.faults import BadRequest, Refusal, TooLarge
 from tierwise.serving.limits import DEFAULT_LIMITS, Limits
@@ -18,6 +18,12 @@ from tierwise.serving.messages import InferResponse, WireTensor
 ARRAYS = st.sampled_from(sorted(set(NUMPY_OF) - {"BF16"})).flatmap(
     lambda name: hnp.arrays(NUMPY_OF[name], hnp.array_shapes(min_dims=0, max_dims=4, min_side=0))
 )
+
+
+def decode_response(body, json_bytes=None):
+    """A whole answer: its parameters are read as well."""
+    response, told = decode_outputs(body, json_bytes)
+    return response._replace(parameters=told.read())
 
 
 def _body(inputs, **more):

@@ -25,7 +25,6 @@ def greedy_path(
     saved: Sequence[float],
     evaluate: Callable[[tuple[int, ...]], float],
     most: float,
-    compatible: Callable[[tuple[int, ...], int], bool] = lambda _blocks, _new: True,
 ) -> tuple[ExitSet, ...]:
     """Skip one more block at a time, always the one that costs least fidelity per saved cost.
 
@@ -38,7 +37,6 @@ def greedy_path(
         saved: Share of cost that each candidate saves, 0 to 1.
         evaluate: Divergence of a set of candidates.
         most: Stop once this share is saved.
-        compatible: Whether a candidate may join a set.
 
     Returns:
         The path: sets of 1, 2, 3, ... blocks, each containing the one before it.
@@ -54,8 +52,6 @@ def greedy_path(
             heapq.heappush(queue, (alone / share, next(tie), block, 0, alone))
     while queue and reached < most:
         rate, _, block, fresh_at, total = heapq.heappop(queue)
-        if not compatible(chosen, block):
-            continue
         if fresh_at != len(chosen):
             total = evaluate(tuple(sorted((*chosen, block))))
             rate = max(total - divergence, 0.0) / saved[block]

@@ -31,11 +31,6 @@ class QuantizedVariant(Variant):
     metric: str = ""
     ratios: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def not_faster(self) -> tuple[str, ...]:
-        """The places where fp32 is the better choice."""
-        return tuple(place for place, ratio in self.ratios.items() if not ratio <= 1 - MIN_GAIN)
-
 
 def untouched(graph: Graph, name: str, why: str, advice: str) -> QuantizedVariant:
     """The original, whatever its type, because nothing could be tried."""

@@ -15,6 +15,7 @@ ADVICE = (
 # How operators that compute products in 8 bits are executed; all else is overhead of theirs.
 _PRODUCTS = ("QLinearConv", "QLinearMatMul", "QGemm", "MatMulInteger")
 _MOST_NAMED = 3
+_SHOWN = 8
 
 
 def why_slow(graph: Graph, quantized: bytes, instructions: str, feeds: Feeds) -> str:
@@ -67,7 +68,7 @@ def why_lossy(attempts: Sequence[Attempt], max_loss: float, *, late: bool) -> st
     return why + ", also with its most sensitive nodes in float"
 
 
-def some_of(names: Sequence[str], most: int = 8) -> str:
-    """The first ``most`` names, and how many more there are."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+def some_of(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
