@@ -8,7 +8,7 @@ from functools import cached_property
 from tierwise.operators.encoding import Encoding
 
 # What may stand in a URL and in a file name; the end of a long name tells most.
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _CUT_LENGTH = 48
 
 

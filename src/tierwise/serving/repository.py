@@ -22,7 +22,7 @@ from tierwise.serving.boundary import parse_encodings
 from tierwise.serving.datatypes import BYTES, datatype_of
 from tierwise.serving.faults import BadRequest, NotFound
 from tierwise.serving.next_hop import NextServer
-from tierwise.serving.stage import NAME_PATTERN, NextHop, StageSpec
+from tierwise.serving.stage import NextHop, StageSpec, check_name
 from tierwise.serving.statistics import ModelStatistics
 from tierwise.serving.warm_sessions import WarmSession, WarmSessions
 
@@ -179,11 +179,10 @@ class Repository:
         Raises:
             Refusal: it cannot be used.
         """
-        if not NAME_PATTERN.match(name):
-            raise BadRequest(
-                f"{name!r:.200} cannot be a model's name: letters, digits and _ . @ + = % ~ - "
-                "only, no leading dot, no '..'."
-            )
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise BadRequest(f"{error}.") from error
         artifact = sha256_of(path)
         spec = StageSpec(name=name, artifact=artifact, threads=self._threads, providers=providers)
         return self._serve(spec, Held(path))
@@ -202,8 +201,6 @@ class Repository:
             self.unload(name)
 
     def _serve(self, spec: StageSpec, file: Held) -> ServedModel:
-        if not NAME_PATTERN.match(spec.name):
-            raise BadRequest(f"{spec.name!r:.200} cannot be a model's name.")
         # Before anything is opened: a stage that cannot be used costs nothing.
         _preprocess(spec)
         parse_encodings(spec.encodings)

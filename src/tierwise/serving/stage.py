@@ -3,14 +3,33 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from tierwise.serving.faults import BadRequest
 
 # Names end up in URLs, log lines and metric labels; a leading dot or ".." would be a path.
 NAME_PATTERN = re.compile(r"^[A-Za-z0-9_](?:[A-Za-z0-9_@+=%~-]|\.(?!\.)){0,199}$")
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_@+=%~.-]{0,199}$")]
+
+def check_name(name: str) -> str:
+    """``name``; raises :class:`ValueError` where a model cannot be called so."""
+    # Not match(): `$` would let a line break follow.
+    if not NAME_PATTERN.fullmatch(name):
+        raise ValueError(
+            f"{name!r:.200} cannot be a model's name: letters, digits and _ . @ + = % ~ - "
+            "only, no leading dot, no '..'"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(check_name)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 

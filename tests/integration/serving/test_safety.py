@@ -144,7 +144,7 @@ def test_a_model_that_must_not_be_opened_is_refused(edge, tmp_path, model, messa
         assert "bad" not in {entry["name"] for entry in client.index()}
 
 
-@pytest.mark.parametrize("name", ["../up", "a..b", ".hidden", "a/b", "", "x" * 300])
+@pytest.mark.parametrize("name", ["../up", "a..b", ".hidden", "a/b", "", "x" * 300, "a\n"])
 def test_names_that_could_be_paths_are_refused(edge, name):
     config = json.dumps({"name": name, "artifact": "0" * 64})
     body = json.dumps({"parameters": {"config": config}}).encode()
@@ -159,12 +159,14 @@ def test_names_that_could_be_paths_are_refused(edge, name):
 
 def test_a_name_that_is_no_path_yet_could_be_one_is_refused(edge, head_model):
     with edge.client() as client:
-        spec = StageSpec(name="a..b", artifact=client.put_artifact(head_model))
+        spec = StageSpec(name="ab", artifact=client.put_artifact(head_model))
+        unchecked = spec.model_copy(update={"name": "a..b"})
         with pytest.raises(TierFault, match=r"400.*'a\.\.b' cannot be a model's name"):
-            client.load(spec)
-    code, message = _serve_fails("--listen", "127.0.0.1:0", "--model", f"a..b={head_model}")
-    assert code == 2
-    assert "cannot be a model's name" in message
+            client.load(unchecked)
+    for name in ("a..b", "a\n"):
+        code, message = _serve_fails("--listen", "127.0.0.1:0", "--model", f"{name}={head_model}")
+        assert code == 2
+        assert "cannot be a model's name" in message
 
 
 def test_a_model_of_unknown_length_is_refused_and_not_kept(edge):

@@ -1,11 +1,14 @@
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tierwise.operators.strategy import Operator, Strategy
 from tierwise.serving.client import Reply
+from tierwise.serving.stage import check_name
 from tierwise.serving.timing import Hop
-from tierwise.study.deployment import Deployment
+from tierwise.study.deployment import Deployment, stage_name
 from tierwise.tiers.topology import Tier, Topology
 
 TOPOLOGY = Topology((Tier("mobile"), Tier("edge"), Tier("cloud")))
@@ -51,3 +54,12 @@ def test_requests_and_answers_are_counted_on_every_link_that_they_cross(tiers, s
     cuts = tuple("xy"[: len(tiers) - 1])
     strategy = Strategy(Operator.P if cuts else Operator.I, "I", tiers, cuts)
     assert deployment.send(strategy, b"").wire_bytes == crossed
+
+
+@given(st.text(min_size=1))
+@example("a.:b")
+@example("..")
+@example("x" * 300)
+def test_whatever_a_cut_is_called_an_agent_takes_its_stage(cut):
+    strategy = Strategy(Operator.P, "I", ("mobile", "edge"), (cut,))
+    assert check_name(stage_name(strategy))
