@@ -175,11 +175,12 @@ def _compared_with(verdict: ConditionVerdict, choice: Assessment) -> str:
         return ""
     best = originals[0]
     assert best.latency is not None
+    rivals, compared = _rivals(verdict, choice), best.against_best
+    is_next = bool(rivals) and rivals[0].id == best.id and not verdict.tied
+    if is_next and compared is not None and not compared.beaten_by:
+        return ""  # the next sentence compares the very same two
     ratio = best.latency.p50_s / choice.latency.p50_s
     if choice.trial.strategy.operator.value == "I":
-        rivals = _rivals(verdict, choice)
-        if rivals and rivals[0].id == best.id and not verdict.tied and best.against_best:
-            return ""  # the next sentence compares the very same two
         comparison = f"The next best place for it is {best.trial.strategy.placement}"
     else:
         comparison = f"The model as it is does best on {best.trial.strategy.placement}"
@@ -214,7 +215,10 @@ def _ties(verdict: ConditionVerdict, choice: Assessment) -> str:
     nearer = [a for a in verdict.strategies[: verdict.strategies.index(rivals[0])] if a.meets]
     measured = " that was measured" if any(_only_predicted(a) for a in nearer) else ""
     slower = slower_by(comparison.ratio.estimate) + little
-    return f"The next one{measured}, {rivals[0].id}, {slower} ({_TEST}: p {_p(comparison.p_holm)})."
+    operators = [one.trial.strategy.operator.value for one in (rivals[0], choice)]
+    plain = " (the model as it is)" if operators[0] == "I" != operators[1] else ""
+    next_one = rivals[0].id + plain
+    return f"The next one{measured}, {next_one}, {slower} ({_TEST}: p {_p(comparison.p_holm)})."
 
 
 def _rivals(verdict: ConditionVerdict, choice: Assessment) -> list[Assessment]:

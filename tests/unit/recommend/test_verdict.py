@@ -86,6 +86,15 @@ def test_one_rival_is_compared_in_one_sentence():
     assert verdict.recommended == "edge/I"
     assert "The next one, cloud/I, is " in verdict.text
     assert "next best place" not in verdict.text
+    both = only(recommend(made_up_results(operators=(Operator.I, Operator.Q), blocks=120)))
+    slowed = with_latencies(
+        made_up_results(operators=(Operator.I, Operator.Q), blocks=120),
+        {id_: 9 * both.get(id_).trial.latency_s for id_ in ("cloud/Q", "mobile/Q")},
+    )
+    verdict = only(recommend(slowed))
+    assert verdict.recommended == "edge/Q"
+    assert "The next one, edge/I (the model as it is), is " in verdict.text
+    assert "does best on" not in verdict.text
     # Tied, how it does is said apart from that it cannot be told apart.
     few = only(recommend(made_up_results(operators=(Operator.I,), blocks=4)))
     assert "The next best place for it is " in few.text

@@ -159,7 +159,7 @@ class _Bench:
             raise DataError(
                 f"The search for early exits needs {LEAST_SEARCH_INPUTS} calibration inputs, but "
                 f"there are {self.inputs}.",
-                hint="Give more calibration data, or `rule: last-two`.",
+                hint="Give more calibration data, or `rule: last-two` (`--rule last-two`).",
                 needed=LEAST_SEARCH_INPUTS,
                 got=self.inputs,
             )
