@@ -98,7 +98,7 @@ def _best(
 ) -> None:
     """Segments for the study's tiers, where the model is predicted to be fastest."""
     study = read_study_file(study_path)
-    topology = study.topology()
+    topology = study.topology(study_path.parent)
     condition = asked.condition(study.conditions())
     if tiers is not None and not 1 <= tiers <= len(topology.names):
         raise UserError(

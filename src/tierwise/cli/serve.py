@@ -2,7 +2,6 @@
 
 import logging
 import math
-import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,8 +14,10 @@ from tierwise.runtime.session import DEFAULT
 from tierwise.serving.agent import AgentOptions, parse_listen, serve
 from tierwise.serving.limits import DEFAULT_LIMITS, Limits
 from tierwise.serving.logs import log_as_json
-from tierwise.serving.security import client_tls, read_token, server_tls
+from tierwise.serving.security import read_token
+from tierwise.serving.tls import server_tls, tls_of
 from tierwise.serving.warm_sessions import own_limit_bytes
+from tierwise.tiers.topology import TlsFiles
 from tierwise.units import parse_size_bytes
 
 
@@ -62,11 +63,11 @@ class Certificates:
             return None
         return self.tls_cert, self.tls_key, self.tls_client_ca
 
-    def for_next_tiers(self) -> ssl.SSLContext | None:
-        """What connections to the next tiers use; ``None``: the system's."""
-        if self.next_ca or self.next_cert:
-            return client_tls(self.next_ca, self.next_cert, self.next_key)
-        return None
+    def for_next_tiers(self) -> TlsFiles:
+        """What connections to the next tiers use; raises :class:`UserError` if it cannot be."""
+        files = TlsFiles(self.next_ca, self.next_cert, self.next_key)
+        tls_of(files)
+        return files
 
 
 @Parameter(name="*")

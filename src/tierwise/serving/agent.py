@@ -29,6 +29,7 @@ from tierwise.serving.repository import Repository
 from tierwise.serving.security import check_exposure
 from tierwise.serving.service import TierService
 from tierwise.serving.stage import StageSpec
+from tierwise.tiers.topology import SYSTEM_TLS, TlsFiles
 
 if TYPE_CHECKING:
     from tierwise.serving.grpc.server import GrpcServer
@@ -60,7 +61,7 @@ class AgentOptions:
             next tier.
         token: What requests must carry, or ``None`` on loopback.
         tls: For the server side.
-        next_tls: For connections to the next tiers.
+        next_tls: For connections to the next tiers, as far as a stage doesn't say it.
         drain_s: How long requests under way may take after SIGTERM.
         providers: Execution providers of whole models, the preferred one first; a stage has its
             own.
@@ -83,7 +84,7 @@ class AgentOptions:
     workers: int = 8
     token: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
-    next_tls: ssl.SSLContext | None = None
+    next_tls: TlsFiles = SYSTEM_TLS
     drain_s: float = 30.0
     providers: tuple[str, ...] = DEFAULT.providers
     memory_bytes: int | None = None

@@ -106,7 +106,7 @@ class AgentClient:
         """Return as soon as the agent is ready.
 
         Raises:
-            TierFault: it was not after ``timeout_s``, or its certificate is not trusted.
+            TierFault: it was not after ``timeout_s``, or one of both refuses the other's TLS.
         """
         end = time.perf_counter() + timeout_s
         while True:
@@ -115,7 +115,7 @@ class AgentClient:
                 if reply.status == 200:
                     return
                 last = f"it answers {reply.status}"
-            except ssl.SSLCertVerificationError as error:  # stays so
+            except ssl.SSLError as error:  # stays so
                 raise fault_of(error, self.url, "asking whether it is ready") from error
             except OSError as error:
                 last = str(error)
@@ -300,7 +300,7 @@ class AgentClient:
             said = bytes(reply.body[:500]).decode("utf-8", "replace")
         hints = {
             404: "Load it first.",
-            401: "Give the agent's token.",
+            401: "Give the agent's token: `token_env` of a study file's tier.",
             413: "Raise the agent's limit: `tierwise serve --max-body`, `--max-model`.",
             503: "Send fewer requests at once, or raise `tierwise serve --queue`.",
             **(hints or {}),

@@ -11,6 +11,7 @@ from tierwise.errors import TierFault, UserError
 from tierwise.serving.encoding import Headers
 from tierwise.serving.http_client import ConnectionLost, HttpConnection, RawReply
 from tierwise.serving.strict_json import Buffer
+from tierwise.serving.tls import ClosedUnanswered, advise, client_tls
 from tierwise.tiers import dialling
 from tierwise.tiers.dialling import Dial
 
@@ -18,6 +19,8 @@ from tierwise.tiers.dialling import Dial
 _KEPT = 64
 # heuristic: no server gives up an idle connection sooner.
 _FRESH_S = 0.5
+# By the other side, in the middle of a request or of the handshake.
+_CLOSED = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,13 @@ class ConnectionPool:
                 reply = connection.request(method, path, body, headers, deadline)
             except BaseException as error:
                 connection.close()
-                closed = isinstance(error, (BrokenPipeError, ConnectionResetError)) or (
+                closed = isinstance(error, _CLOSED) or (
                     isinstance(error, ConnectionLost) and error.nothing_came
                 )
                 if closed and not fresh:
                     continue
+                if closed and self.address.secure:
+                    raise ClosedUnanswered from error
                 raise
             self._give_back(connection)
             return reply
@@ -115,11 +120,14 @@ class ConnectionPool:
         address = self.address
         sock = self._dial(address.host, address.port)
         if address.secure:
-            context = self._tls or ssl.create_default_context()
+            # Once: reading the system's authorities takes longer than the handshake.
+            self._tls = self._tls or client_tls()
             try:
-                sock = context.wrap_socket(sock, server_hostname=address.host)
-            except BaseException:
+                sock = self._tls.wrap_socket(sock, server_hostname=address.host)
+            except BaseException as error:
                 sock.close()
+                if isinstance(error, _CLOSED):
+                    raise ClosedUnanswered from error
                 raise
         return HttpConnection(sock, address.text.split("//")[1], self._token)
 
@@ -148,10 +156,8 @@ def fault_of(error: OSError, url: str, what: str) -> TierFault:
             ("Is the tier overloaded or the link cut? Look at its standard error."),
         )
     elif isinstance(error, ssl.SSLError):
-        message, hint = (
-            f"TLS with {url} failed ({what}): {error.reason or error}.",
-            ("Check the certificate, and the authority file on this side."),
-        )
+        why, hint = advise(error)
+        message = f"TLS with {url} failed ({what}): {why}."
     elif isinstance(error, ConnectionRefusedError):
         message, hint = (
             f"Nothing listens at {url} ({what}).",

@@ -26,6 +26,7 @@ from tierwise.serving.routes import infer_path
 from tierwise.serving.stage import NextHop
 from tierwise.serving.strict_json import Buffer, parse_json
 from tierwise.serving.timing import TIMING, Hop
+from tierwise.serving.tls import advise
 
 # The protocol's name of the extension, as server metadata lists it.
 BINARY_EXTENSION = "binary_tensor_data"
@@ -114,10 +115,15 @@ class NextServer:
                 raise DeadlinePassed(
                     "The request's timeout has passed at the next tier."
                 ) from error
-            where = self._pool.address.text
-            raise NextHopFailed(f"{self.name} at {where} failed: {error}.") from error
+            raise NextHopFailed(
+                f"{self.name} at {self._pool.address.text} failed: {_why(error)}"
+            ) from error
         finally:
             job.attach(None)
+
+
+def _why(error: OSError) -> str:
+    return " ".join(advise(error)) if isinstance(error, ssl.SSLError) else f"{error}."
 
 
 def _accounts(found: object) -> bytes:

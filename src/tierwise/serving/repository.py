@@ -1,6 +1,5 @@
 """The models that an agent serves: loaded, kept warm, unloaded."""
 
-import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,9 @@ from tierwise.serving.faults import BadRequest, NotFound
 from tierwise.serving.next_hop import NextServer
 from tierwise.serving.stage import NextHop, StageSpec, check_name
 from tierwise.serving.statistics import ModelStatistics
+from tierwise.serving.tls import hop_tls
 from tierwise.serving.warm_sessions import WarmSession, WarmSessions
+from tierwise.tiers.topology import SYSTEM_TLS, TlsFiles
 
 VERSION = "1"
 IMAGE = "image"
@@ -129,7 +130,7 @@ class Repository:
         *,
         threads: int,
         allow_custom_operators: bool = False,
-        tls: ssl.SSLContext | None = None,
+        tls: TlsFiles = SYSTEM_TLS,
         memory_bytes: int | None = None,
     ) -> None:
         """Load from ``cache``.
@@ -138,7 +139,7 @@ class Repository:
             cache: Where artefacts are.
             threads: The most that a session may use.
             allow_custom_operators: Leave it to ONNX Runtime to refuse unknown operators.
-            tls: For connections to next hops.
+            tls: For connections to next hops, as far as a stage doesn't say it.
             memory_bytes: Idle sessions are closed to stay within it; ``None``: never.
         """
         self.sessions = WarmSessions(memory_bytes)
@@ -267,7 +268,7 @@ class Repository:
 
     def _connect(self, hop: NextHop) -> NextServer:
         try:
-            return NextServer(hop, self._tls)
+            return NextServer(hop, hop_tls(hop.tls, self._tls))
         except TierwiseError as error:
             raise BadRequest(f"The stage's next hop: {error}") from error
 

@@ -1,8 +1,7 @@
-"""Who may talk to an agent: loopback, token, TLS."""
+"""Who may talk to an agent: loopback and token; :mod:`tierwise.serving.tls` has the rest."""
 
 import hmac
 import ipaddress
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,45 +57,3 @@ def check_token(headers: Mapping[str, str], token: str | None) -> None:
     right = hmac.compare_digest(given.strip().encode("utf-8"), token.encode("utf-8"))
     if scheme.lower() != "bearer" or not right:
         raise Unauthorized("Send the agent's token: 'Authorization: Bearer TOKEN'.")
-
-
-def server_tls(certificate: Path, key: Path, client_authority: Path | None) -> ssl.SSLContext:
-    """TLS of a server; with ``client_authority``, clients must show a certificate of it.
-
-    Raises:
-        UserError: a file cannot be read, or doesn't hold what it must.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-        if client_authority is not None:
-            context.load_verify_locations(client_authority)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise UserError(
-            f"TLS cannot be set up with {certificate}, {key}"
-            f"{f', {client_authority}' if client_authority else ''}: {error}.",
-            hint="Give PEM files: --tls-cert, --tls-key, and --tls-client-ca for mutual TLS.",
-        ) from error
-    return context
-
-
-def client_tls(
-    authority: Path | None = None, certificate: Path | None = None, key: Path | None = None
-) -> ssl.SSLContext:
-    """TLS of a client that trusts ``authority`` (or the system's), with its own certificate.
-
-    Raises:
-        UserError: a file cannot be read, or doesn't hold what it must.
-    """
-    try:
-        context = ssl.create_default_context(cafile=authority)
-        if certificate is not None:
-            context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise UserError(
-            f"TLS cannot be set up with {authority}, {certificate}, {key}: {error}.",
-            hint="Give PEM files.",
-        ) from error
-    return context

@@ -33,6 +33,22 @@ Name = Annotated[str, AfterValidator(check_name)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+class HopTls(BaseModel):
+    """What a tier trusts and shows at the next one, as PEM text; else what its agent has.
+
+    Attributes:
+        ca: Authority of that server's certificate.
+        cert: Certificate to show it (mutual TLS).
+        key: Its private key; never stored beyond the moment of its use, never logged.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = Field(default=None, repr=False)
+
+
 class NextHop(BaseModel):
     """Where a stage's outputs go.
 
@@ -41,6 +57,7 @@ class NextHop(BaseModel):
         model: Name of the model (stage) there.
         tier: The tier's name: used in the breakdown where that server gives no timing.
         token: What that server asks for; never stored, never logged.
+        tls: What to trust and show there, over ``https``; else what the calling agent has.
         tierwise: Whether it is a Tierwise agent, which is asked for its timing.
         binary: Whether tensors go there in binary or as JSON; ``None``: in binary to an agent, to
             another server if its metadata list the extension ``binary_tensor_data``.
@@ -52,6 +69,7 @@ class NextHop(BaseModel):
     model: Name
     tier: str = ""
     token: str | None = Field(default=None, repr=False)
+    tls: HopTls | None = None
     tierwise: bool = True
     binary: bool | None = None
 

@@ -18,10 +18,10 @@ def dump(value: object) -> str:
 
 
 def dump_topology(topology: Topology) -> str:
-    """The tiers without their tokens, which are never stored."""
+    """The tiers without what lets a client in, which is never stored."""
     return dump(
         [
-            {key: value for key, value in asdict(tier).items() if key != "token"}
+            {key: value for key, value in asdict(tier).items() if key not in {"token", "tls"}}
             for tier in topology.tiers
         ]
     )

@@ -11,6 +11,8 @@ from tierwise.operators.strategy import Strategy
 from tierwise.serving.client import AgentClient, Reply
 from tierwise.serving.stage import NextHop, StageSpec
 from tierwise.serving.timing import parts
+from tierwise.serving.tls import hop_files
+from tierwise.study.real_tiers import agent_client
 from tierwise.study.segments import Segment, postprocess_for
 from tierwise.tiers.running import RunningTopology
 from tierwise.tiers.topology import Topology
@@ -48,10 +50,10 @@ class Deployment:
     def client(self, tier: str) -> AgentClient:
         """The connection from the user's device to ``tier``'s agent, waited for once."""
         if tier not in self._clients:
-            client = AgentClient(
+            client = agent_client(
+                self.topology.tier(tier),
                 self.running.url(self._start, tier),
-                dial=partial(self.running.dial, self._start),
-                token=self.topology.tier(tier).token,
+                partial(self.running.dial, self._start),
             )
             client.wait_ready(_READY_S)
             self._clients[tier] = client
@@ -113,6 +115,11 @@ class Deployment:
                 model=stage_name(strategy),
                 tier=target,
                 token=self.topology.tier(target).token,
+                # A private key stays on this machine: a real tier shows its own certificate.
+                tls=hop_files(
+                    self.topology.tier(target).tls,
+                    with_key=self.topology.tier(segment.tier).emulated,
+                ),
             )
         return StageSpec(
             name=stage_name(strategy),
@@ -193,7 +200,7 @@ class Deployment:
         if not self.topology.tier(tier).emulated:
             return True
         url, dial = self.running.url(tier, tier), partial(self.running.dial, tier)
-        with AgentClient(url, dial=dial, token=self.topology.tier(tier).token) as beside:
+        with agent_client(self.topology.tier(tier), url, dial) as beside:
             try:
                 beside.wait_ready(_SILENT_S)
             except TierFault:

@@ -14,7 +14,6 @@ from tierwise.study.placing import Placing
 from tierwise.study.subject import Subject
 from tierwise.study.workload import Workload
 from tierwise.tiers.emulated import require_possible
-from tierwise.tiers.remote import connect
 from tierwise.tiers.topology import Topology
 
 
@@ -35,12 +34,6 @@ def check_machine(study: StudyFile, topology: Topology) -> None:
         recipes = recipes_named(options.recipe, options.backend)
         if any(recipe.backend is Backend.NNCF for recipe in recipes):
             require_nncf()
-
-
-def check_reachable(topology: Topology) -> None:
-    """Raise :class:`~tierwise.errors.EnvironmentFault` where a real tier does not answer."""
-    real = tuple(tier for tier in topology.tiers if not tier.emulated)
-    connect(Topology(real)).close()
 
 
 def check_model(study: StudyFile, subject: Subject) -> None:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from itertools import pairwise, product
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
@@ -17,12 +18,13 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from tierwise.data.spec import DataSpec
 from tierwise.errors import StudyFileError, UserError
 from tierwise.operators.strategy import Operator
+from tierwise.serving.tls import tls_of
 from tierwise.study.sections.base import Section
 from tierwise.study.sections.measuring import MeasureSpec, QualitySpec
 from tierwise.study.sections.operators import OperatorsSpec
 from tierwise.study.sections.places import LinkSpec, TierSpec
 from tierwise.study.sections.require import RequireSpec
-from tierwise.tiers.topology import Link, NetworkCondition, Tier, Topology
+from tierwise.tiers.topology import Link, NetworkCondition, Tier, TlsFiles, Topology
 from tierwise.units import parse_size_bytes
 
 # A link is named "near-far", so a tier's own name must not have a hyphen.
@@ -196,13 +198,16 @@ class StudyFile(Section):
         """The section of ``link``, or its default where the file has none."""
         return _link(link, self.tiers, self.links)
 
-    def topology(self, environ: Mapping[str, str] = os.environ) -> Topology:
-        """The chain of tiers; tokens come from ``environ``.
+    def topology(self, base_dir: Path, environ: Mapping[str, str] = os.environ) -> Topology:
+        """The chain of tiers; certificates are in ``base_dir``, tokens come from ``environ``.
 
         Raises:
-            StudyFileError: a variable that ``token_env`` names is not set.
+            StudyFileError: a variable that ``token_env`` names is not set, or a file of a
+                certificate cannot be used.
         """
-        return Topology(tuple(_tier(name, spec, environ) for name, spec in self.tiers.items()))
+        return Topology(
+            tuple(_tier(name, spec, base_dir, environ) for name, spec in self.tiers.items())
+        )
 
     def conditions(self) -> tuple[NetworkCondition, ...]:
         """The sweep: the cross product of the links' lists, in the file's order."""
@@ -226,7 +231,7 @@ def _conditions(
     )
 
 
-def _tier(name: str, spec: TierSpec, environ: Mapping[str, str]) -> Tier:
+def _tier(name: str, spec: TierSpec, base_dir: Path, environ: Mapping[str, str]) -> Tier:
     token = None
     if spec.token_env is not None:
         token = environ.get(spec.token_env)
@@ -237,6 +242,18 @@ def _tier(name: str, spec: TierSpec, environ: Mapping[str, str]) -> Tier:
                 hint=f"Set it: `export {spec.token_env}=...`, or remove `token_env`.",
                 tier=name,
             )
+    tls = TlsFiles(
+        *(
+            None if file is None else base_dir / file
+            for file in (spec.ca, spec.client_cert, spec.client_key)
+        )
+    )
+    try:
+        tls_of(tls)
+    except UserError as error:
+        raise StudyFileError(
+            f"Tier {name!r}: {error.message}", hint=error.hint, tier=name
+        ) from error
     return Tier(
         name=name,
         cpus=spec.cpus,
@@ -245,4 +262,5 @@ def _tier(name: str, spec: TierSpec, environ: Mapping[str, str]) -> Tier:
         providers=spec.providers,
         url=spec.url,
         token=token,
+        tls=tls,
     )

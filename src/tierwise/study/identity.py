@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from tierwise.study.subject import Subject
 _MAY_CHANGE = {"name", "require", "measure.samples", "measure.max_samples", "measure.precision",
                "measure.budget", "measure.strategies", "model", "data.images", "data.labels",
                "data.masks", "data.npz"}  # fmt: skip
+# Nor how a study is let in by a real tier.
+_ACCESS = re.compile(r"tiers\.\w+\.(token_env|ca|client_cert|client_key)")
 _FACT = "identity"
 
 
@@ -32,6 +35,7 @@ def identity_of(study: StudyFile, subject: Subject, progress: Progress = SILENT)
         key: value
         for key, value in found.items()
         if not any(key == one or key.startswith(f"{one}.") for one in _MAY_CHANGE)
+        and not _ACCESS.fullmatch(key)
     }
     datasets = subject.calibration, subject.evaluation
     with progress.task("Reading the data", sum(map(len, datasets))) as task:

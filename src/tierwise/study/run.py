@@ -13,7 +13,7 @@ from tierwise.progress import SILENT, Progress
 from tierwise.store.results import StudyResults, TrialState
 from tierwise.store.write import StudyStore
 from tierwise.study.estimate import estimate_s
-from tierwise.study.feasible import check_machine, check_model, check_reachable
+from tierwise.study.feasible import check_machine, check_model
 from tierwise.study.file import StudyFile
 from tierwise.study.identity import check_identity, identity_of
 from tierwise.study.job import MeasureJob
@@ -21,6 +21,7 @@ from tierwise.study.measuring import measure_study, unmeasured
 from tierwise.study.parse import read_study_file
 from tierwise.study.placements import Placement, placements
 from tierwise.study.plan import PlannedStrategy, plan_trials
+from tierwise.study.real_tiers import check_reachable
 from tierwise.study.segments import make_segments
 from tierwise.study.subject import Subject, open_subject
 from tierwise.study.variants import StoredVariant, build_variants, evaluate_variants
@@ -56,7 +57,7 @@ def outline_study(path: Path, progress: Progress = SILENT) -> Outline:
         UserError: the study file, the model or the data cannot be used.
     """
     study, subject = _open(path, progress)
-    topology, conditions = study.topology(), study.conditions()
+    topology, conditions = study.topology(path.parent), study.conditions()
     return Outline(
         placements=placements(
             study.operators.chosen, topology, study.operators.partition.most_tiers
@@ -89,7 +90,7 @@ def run_study(
         EnvironmentFault: the tiers cannot be run here, or no space is left.
     """
     study, subject = _open(path, progress)
-    topology, conditions = study.topology(), study.conditions()
+    topology, conditions = study.topology(path.parent), study.conditions()
     with StudyStore.open(folder, fresh=fresh) as store:
         _introduce(store, study, path, subject, progress)
         if store.is_done("plan") and not unmeasured(study, len(conditions), store):
@@ -103,14 +104,14 @@ def run_study(
                 study, subject, topology, conditions, variants, store=store, progress=progress
             )
             progress.say(_planned(planned, len(conditions)))
-        measure_study(_job(study, subject, variants, store), store, progress)
+        measure_study(_job(study, subject, topology, variants, store), store, progress)
         return store.results()
 
 
 def _open(path: Path, progress: Progress) -> tuple[StudyFile, Subject]:
     """The study and what it is of, where it can be run here."""
     study = read_study_file(path)
-    check_machine(study, study.topology())
+    check_machine(study, study.topology(path.parent))
     subject = open_subject(study, path.parent, progress)
     check_model(study, subject)
     return study, subject
@@ -119,6 +120,7 @@ def _open(path: Path, progress: Progress) -> tuple[StudyFile, Subject]:
 def _job(
     study: StudyFile,
     subject: Subject,
+    topology: Topology,
     variants: Mapping[Operator, StoredVariant],
     store: StudyStore,
 ) -> MeasureJob:
@@ -132,7 +134,7 @@ def _job(
     count = min(study.measure.inputs, len(subject.evaluation))
     return MeasureJob(
         study=study,
-        topology=study.topology(),
+        topology=topology,
         conditions=study.conditions(),
         segments={
             one: make_segments(one, by_name[one.variant], store.artefacts) for one in strategies
@@ -161,7 +163,7 @@ def _introduce(
         name=study.name or Path(study.model).stem,
         model=Path(study.model).name,
         task=study.task,
-        topology=study.topology(),
+        topology=study.topology(path.parent),
         conditions=study.conditions(),
         requirement=study.require.as_written(),
         facts={"identity": identity},

@@ -16,6 +16,7 @@ from tierwise.operators.quantize.latency import side_by_side
 from tierwise.runtime.session import SessionOptions
 from tierwise.serving.client import AgentClient
 from tierwise.serving.stage import StageSpec
+from tierwise.study.real_tiers import agent_client
 from tierwise.tiers.topology import Tier, Topology
 
 _READY_S = 30.0  # heuristic: a real tier's agent runs already, or somebody forgot to start it
@@ -62,7 +63,7 @@ def agent_meter(
         TierFault: its agent does not answer.
     """
     assert tier.url is not None
-    with AgentClient(tier.url, token=tier.token) as client:
+    with agent_client(tier, tier.url) as client:
         client.wait_ready(ready_s)
         meter = AgentMeter(client, feeds, _options(tier))
         try:

@@ -3,11 +3,31 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 
 from tierwise.errors import UserError
 from tierwise.units import format_bandwidth, format_duration
 
 CPU_ONLY = ("CPUExecutionProvider",)
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """What a client trusts and shows over TLS: PEM files of this machine.
+
+    Attributes:
+        ca: Authority of the server's certificate; ``None``: the system's.
+        cert: Certificate that the client shows (mutual TLS), or ``None``.
+        key: Its private key; ``None``: in the same file.
+    """
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
+SYSTEM_TLS = TlsFiles()
+"""The system's authorities, and no certificate to show."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +42,7 @@ class Tier:
         providers: ONNX Runtime's execution providers there, the preferred one first.
         url: Where a running agent listens (a real tier), or ``None`` (emulated here).
         token: What a real tier's agent asks for; never printed, never stored.
+        tls: How this machine connects to a real tier over ``https``; never stored.
     """
 
     name: str
@@ -31,6 +52,7 @@ class Tier:
     providers: tuple[str, ...] = CPU_ONLY
     url: str | None = None
     token: str | None = field(default=None, repr=False, compare=False)
+    tls: TlsFiles = field(default=SYSTEM_TLS, repr=False, compare=False)
 
     @property
     def emulated(self) -> bool:

@@ -16,11 +16,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from tests.certificates import certificate
 
 from tierwise.errors import TierFault
 from tierwise.serving.client import AgentClient
-from tierwise.serving.security import client_tls, server_tls
-from tierwise.serving.stage import NextHop, StageSpec
+from tierwise.serving.stage import HopTls, NextHop, StageSpec
+from tierwise.serving.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.xdist_group("serving")
 X = {"x": np.zeros((1, 3, 2, 2), np.float32)}
@@ -286,26 +287,15 @@ def test_a_model_that_finds_no_room_on_disk_is_refused_and_leaves_nothing(
         np.testing.assert_array_equal(client.infer("m", X).outputs["mid"], 1)
 
 
-def _certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", str(key), "-out", str(cert)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return cert, key
-
-
 def test_tls_before_1_2_is_not_spoken(tmp_path):
-    certificate, key = _certificate(tmp_path, "server")
-    assert server_tls(certificate, key, None).minimum_version == ssl.TLSVersion.TLSv1_2
+    pem, key = certificate(tmp_path, "server")
+    assert server_tls(pem, key, None).minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 @pytest.mark.slow
 def test_tls_and_mutual_tls(start_agent, head_model, tmp_path):
-    server, server_key = _certificate(tmp_path, "server")
-    mine, my_key = _certificate(tmp_path, "client")
+    server, server_key = certificate(tmp_path, "server")
+    mine, my_key = certificate(tmp_path, "client")
     agent = start_agent(
         "--model", f"m={head_model}", "--tls-cert", str(server), "--tls-key", str(server_key),
         "--tls-client-ca", str(mine),
@@ -315,19 +305,24 @@ def test_tls_and_mutual_tls(start_agent, head_model, tmp_path):
         large = {"x": np.ones((1, 3, 700, 700), np.float32)}
         for _ in range(3):
             np.testing.assert_array_equal(client.infer("m", large).outputs["mid"], 3)
-    with AgentClient(agent.url, tls=client_tls(server)) as client, pytest.raises(TierFault):
-        client.infer("m", X)
+    stranger = client_tls(server, *certificate(tmp_path, "stranger"))
+    for tls in (client_tls(server), stranger):
+        with AgentClient(agent.url, tls=tls) as client:
+            for ask in (lambda: client.infer("m", X), lambda: client.infer("m", large),
+                        client.wait_ready):  # fmt: skip
+                with pytest.raises(TierFault, match=r"TLS.*`client_cert` and `client_key`"):
+                    ask()
     with AgentClient(agent.url) as client:
         for ask in (lambda: client.infer("m", X), client.wait_ready):  # at once, not in 30 s
-            with pytest.raises(TierFault, match=r"TLS.*certificate"):
+            with pytest.raises(TierFault, match=r"TLS.*not trusted.*`ca` of the tier"):
                 ask()
 
 
 @pytest.mark.slow
 def test_grpc_has_the_same_tls(start_agent, head_model, tmp_path):
     grpc = pytest.importorskip("tritonclient.grpc", reason="pip install 'tierwise[dev]'")
-    server, server_key = _certificate(tmp_path, "server")
-    mine, my_key = _certificate(tmp_path, "client")
+    server, server_key = certificate(tmp_path, "server")
+    mine, my_key = certificate(tmp_path, "client")
     agent = start_agent(
         "--model", f"m={head_model}", "--grpc", "127.0.0.1:0", "--tls-cert", str(server),
         "--tls-key", str(server_key), "--tls-client-ca", str(mine),
@@ -349,8 +344,8 @@ def test_grpc_has_the_same_tls(start_agent, head_model, tmp_path):
 
 @pytest.mark.slow
 def test_tiers_show_each_other_their_certificates(start_agent, head_model, tail_model, tmp_path):
-    server, server_key = _certificate(tmp_path, "server")
-    mine, my_key = _certificate(tmp_path, "head")
+    server, server_key = certificate(tmp_path, "server")
+    mine, my_key = certificate(tmp_path, "head")
     tail = start_agent(
         "--model", f"tail={tail_model}", "--tls-cert", str(server), "--tls-key", str(server_key),
         "--tls-client-ca", str(mine),
@@ -366,8 +361,24 @@ def test_tiers_show_each_other_their_certificates(start_agent, head_model, tail_
             )
     with start_agent("--next-ca", str(server)).client() as client:
         client.load(StageSpec(artifact=client.put_artifact(head_model), **stage))
-        with pytest.raises(TierFault, match="502"):
+        with pytest.raises(TierFault, match=r"502.*edge at https:.*--next-cert"):
             client.infer("head", X)
+    with start_agent().client() as client:
+        client.load(StageSpec(artifact=client.put_artifact(head_model), **stage))
+        with pytest.raises(TierFault, match=r"502.*not trusted.*--next-ca"):
+            client.infer("head", X)
+        # What a stage brings along serves an agent that has nothing of its own.
+        pem = {"ca": server, "cert": mine, "key": my_key}
+        tls = HopTls(**{name: file.read_text() for name, file in pem.items()})
+        stage["next"] = NextHop(url=tail.url, model="tail", tier="edge", tls=tls)
+        client.load(StageSpec(artifact=client.put_artifact(head_model), **stage))
+        np.testing.assert_array_equal(
+            client.infer("head", X).outputs["y"], 10 * (2 * X["x"] + 1) - 3
+        )
+    with start_agent("--next-cert", str(mine), "--next-key", str(my_key)).client() as client:
+        stage["next"] = NextHop(url=tail.url, model="tail", tls=HopTls(ca=pem["ca"].read_text()))
+        client.load(StageSpec(artifact=client.put_artifact(head_model), **stage))
+        assert client.infer("head", X).outputs["y"].shape == X["x"].shape
 
 
 def test_a_certificate_without_its_key_is_refused(tmp_path):

@@ -75,3 +75,11 @@ def test_files_that_were_moved_are_the_same_study(folder):
     (folder / "images").rename(folder / "pictures")
     onnx.save(onnx.load(folder / "model.onnx", load_external_data=False), folder / "renamed.onnx")
     assert identity(folder, model="renamed.onnx", data={**IMAGES, "images": "pictures"}) == before
+
+
+def test_how_a_real_tier_lets_the_study_in_may_change(folder):
+    cloud = {"url": "https://a", "token_env": "OLD"}
+    files = {"ca": "new.pem", "client_cert": "a.pem", "client_key": "a.key"}
+    before = identity(folder, tiers={"cloud": cloud})
+    assert identity(folder, tiers={"cloud": {**cloud, **files, "token_env": "NEW"}}) == before
+    assert identity(folder, tiers={"cloud": {**cloud, "threads": 2}}) != before

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,7 @@ require: {latency: p95=80ms, max_loss: 1.0}
 
 def test_ten_lines_are_a_whole_study():
     study = parse_study(TEN_LINES)
-    topology = study.topology({"CLOUD_TOKEN": "secret"})
+    topology = study.topology(Path(), {"CLOUD_TOKEN": "secret"})
     assert topology.names == ("mobile", "edge", "cloud")
     assert topology.tiers[0].memory_bytes == 512 * 2**20
     assert topology.tiers[2].token == "secret"
@@ -39,7 +40,7 @@ def test_ten_lines_are_a_whole_study():
 
 def test_one_line_is_enough():
     study = parse_study("model: model.onnx")
-    topology = study.topology({})
+    topology = study.topology(Path(), {})
     assert topology.names == ("mobile", "edge", "cloud")
     assert study.operators.chosen == tuple(Operator)
     assert len(study.conditions()) == 1
@@ -99,6 +100,13 @@ def test_operators_take_options():
         ("model: m\ntiers:\n  e-d: {}", 2, "'e-d' cannot be a tier's name"),
         ("model: m\ntiers:\n  a: {url: 'ftp://x'}", 3, "'ftp://x' is not an address"),
         ("model: m\ntiers:\n  a: {url: 'http://x', cpus: 1}", 3, "is a real machine"),
+        ("model: m\ntiers:\n  a: {ca: x.pem}", 3, "`ca` is for TLS: it needs a `url` that starts"),
+        (
+            "model: m\ntiers:\n  a: {url: 'http://x', client_cert: x.pem}",
+            3,
+            "`client_cert` is for TLS: it needs a `url` that starts with https://, which http://x",
+        ),
+        ("model: m\ntiers:\n  a: {url: 'https://x', client_key: k}", 3, "without `client_cert`"),
         ("model: m\ntiers: 3", 2, "tiers: 3 is not a section."),
         ("model: m\noperators: [I, X]", 2, "operators[1]: 'X' is none of I, Q, E, P"),
         ("model: m\ntask: clasification", 2, "Did you mean `classification`?"),
@@ -188,7 +196,7 @@ def test_several_mistakes_are_told_at_once():
 def test_a_missing_token_names_the_variable():
     study = parse_study(TEN_LINES)
     with pytest.raises(StudyFileError, match=r"CLOUD_TOKEN, which is not set.*export CLOUD_TOKEN"):
-        study.topology({})
+        study.topology(Path(), {})
 
 
 def test_a_missing_file_and_a_binary_file_are_clear_errors(tmp_path):

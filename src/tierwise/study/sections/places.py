@@ -44,6 +44,23 @@ class TierSpec(Section):
         default=None,
         description="Name of the environment variable that holds the real agent's token.",
     )
+    ca: str | None = Field(
+        default=None,
+        min_length=1,
+        description="PEM file of the authority that signed the real agent's certificate, or that "
+        "certificate where it signs itself. Left out: the system's authorities.",
+    )
+    client_cert: str | None = Field(
+        default=None,
+        min_length=1,
+        description="PEM file of the certificate that the study shows an agent with "
+        "`--tls-client-ca` (mutual TLS).",
+    )
+    client_key: str | None = Field(
+        default=None,
+        min_length=1,
+        description="PEM file of the private key of `client_cert`. Left out: in the same file.",
+    )
 
     @model_validator(mode="after")
     def _real_tiers_have_no_share(self) -> Self:
@@ -54,6 +71,18 @@ class TierSpec(Section):
             )
         if self.token_env is not None and self.url is None:
             raise ValueError("`token_env` belongs to a real tier: add its `url`.")
+        return self
+
+    @model_validator(mode="after")
+    def _certificates_are_for_https(self) -> Self:
+        given = [key for key in ("ca", "client_cert", "client_key") if getattr(self, key)]
+        if given and (self.url is None or not self.url.startswith("https:")):
+            raise ValueError(
+                f"`{given[0]}` is for TLS: it needs a `url` that starts with https://"
+                + ("." if self.url is None else f", which {self.url} does not.")
+            )
+        if self.client_key and not self.client_cert:
+            raise ValueError("`client_key` is of no use without `client_cert`: add it.")
         return self
 
 
