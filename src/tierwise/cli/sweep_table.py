@@ -13,7 +13,7 @@ from tierwise.recommend.recommendation import Assessment, ConditionVerdict
 from tierwise.store.measured import Measured
 from tierwise.store.results import StudyResults
 from tierwise.tiers.topology import LinkShape
-from tierwise.units import format_bandwidth, format_duration
+from tierwise.units import format_duration
 
 # From here on, cuts fit as well.
 _WIDE = 116
@@ -77,20 +77,15 @@ def _links(
         if len(shapes) == 1:
             same.append(f"{link} {shapes[0]}")
         elif len(rates) == 1:
-            same.append(f"{link} {_rate(shapes[0])}")
+            same.append(f"{link} {shapes[0].rate_text}")
             varying[link] = {shape: f"rtt {format_duration(shape.rtt_s)}" for shape in shapes}
         elif len(rtts_s) == 1:
             if shapes[0].rtt_s:
                 same.append(f"{link} rtt {format_duration(shapes[0].rtt_s)}")
-            varying[link] = {shape: _rate(shape) for shape in shapes}
+            varying[link] = {shape: shape.rate_text for shape in shapes}
         else:
             varying[link] = {shape: str(shape) for shape in shapes}
     return "; ".join(same), varying
-
-
-def _rate(shape: LinkShape) -> str:
-    rate = shape.bandwidth_bit_per_s
-    return "unlimited" if rate is None else format_bandwidth(rate)
 
 
 def _id(assessment: Assessment, width: int) -> str:

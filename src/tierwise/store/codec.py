@@ -36,13 +36,20 @@ def load_topology(text: str) -> Topology:
 
 
 def dump_condition(condition: NetworkCondition) -> str:
-    """The shape of every link."""
-    return dump({name: asdict(shape) for name, shape in condition.shapes.items()})
+    """The shape of every link; which are real, the topology says."""
+    return dump(
+        {
+            name: {key: value for key, value in asdict(shape).items() if key != "real"}
+            for name, shape in condition.shapes.items()
+        }
+    )
 
 
-def load_condition(text: str) -> NetworkCondition:
+def load_condition(text: str, topology: Topology) -> NetworkCondition:
     """What :func:`dump_condition` wrote."""
-    return NetworkCondition({name: LinkShape(**shape) for name, shape in json.loads(text).items()})
+    return topology.condition(
+        {name: LinkShape(**shape) for name, shape in json.loads(text).items()}
+    )
 
 
 def load_strategy(row: Mapping[str, Any]) -> Strategy:

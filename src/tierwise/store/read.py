@@ -53,11 +53,11 @@ def results_of(db: sqlite3.Connection, folder: Path) -> StudyResults:
             hint="Run the same `tierwise run` command again.",
             path=str(folder),
         )
+    topology = load_topology(facts["topology"])
     conditions = {
-        row["number"]: load_condition(row["shapes"])
+        row["number"]: load_condition(row["shapes"], topology)
         for row in db.execute("SELECT number, shapes FROM conditions ORDER BY number")
     }
-    topology = load_topology(facts["topology"])
     trials = _trials(db, conditions)
     strategies = {trial.strategy.id: trial.strategy for trial in trials}
     return StudyResults(

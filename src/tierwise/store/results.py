@@ -254,4 +254,4 @@ def contenders_of(rounds: Sequence[Round]) -> Mapping[str, int]:
 
 def unlimited(topology: Topology) -> NetworkCondition:
     """The network that a profile is measured over: no link is shaped."""
-    return NetworkCondition({link.name: LinkShape() for link in topology.links})
+    return topology.condition({link.name: LinkShape() for link in topology.links})

@@ -224,10 +224,10 @@ def _link(link: Link, tiers: Mapping[str, TierSpec], links: Mapping[str, LinkSpe
 def _conditions(
     tiers: Mapping[str, TierSpec], links: Mapping[str, LinkSpec]
 ) -> tuple[NetworkCondition, ...]:
-    joined = [Link(near, far) for near, far in pairwise(tiers)]
+    chain = Topology(tuple(Tier(name, url=tier.url) for name, tier in tiers.items()))
     return tuple(
-        NetworkCondition(dict(zip((link.name for link in joined), shapes, strict=True)))
-        for shapes in product(*(_link(link, tiers, links).shapes() for link in joined))
+        chain.condition(dict(zip((link.name for link in chain.links), shapes, strict=True)))
+        for shapes in product(*(_link(link, tiers, links).shapes() for link in chain.links))
     )
 
 

@@ -69,12 +69,14 @@ class LinkShape:
         rtt_s: Round-trip time that the link adds, half of it each way.
         jitter_s: Standard deviation of the one-way delay (``netem`` only).
         loss: Share of packets lost, 0 to 1 (``netem`` only).
+        real: Whether the link ends at a real machine, where nothing is known of what is not set.
     """
 
     bandwidth_bit_per_s: float | None = None
     rtt_s: float = 0.0
     jitter_s: float = 0.0
     loss: float = 0.0
+    real: bool = field(default=False, compare=False)
 
     @property
     def uneven(self) -> bool:
@@ -82,12 +84,18 @@ class LinkShape:
         return self.jitter_s > 0 or self.loss > 0
 
     def __str__(self) -> str:
-        rate = (
-            "unlimited"
-            if self.bandwidth_bit_per_s is None
-            else format_bandwidth(self.bandwidth_bit_per_s)
+        return (
+            self.rate_text
+            if self.rtt_s == 0
+            else f"{self.rate_text}, rtt {format_duration(self.rtt_s)}"
         )
-        return rate if self.rtt_s == 0 else f"{rate}, rtt {format_duration(self.rtt_s)}"
+
+    @property
+    def rate_text(self) -> str:
+        """The bandwidth in words."""
+        if self.bandwidth_bit_per_s is not None:
+            return format_bandwidth(self.bandwidth_bit_per_s)
+        return "as it is" if self.real else "unlimited"
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,17 @@ class Topology:
     def links(self) -> tuple[Link, ...]:
         """The links between neighbours, in order."""
         return tuple(Link(a.name, b.name) for a, b in pairwise(self.tiers))
+
+    def condition(self, shapes: Mapping[str, LinkShape]) -> NetworkCondition:
+        """The network of these links; those that end at a real machine are marked as real."""
+        real = {
+            link.name
+            for link in self.links
+            if not (self.tier(link.near).emulated and self.tier(link.far).emulated)
+        }
+        return NetworkCondition(
+            {name: replace(shape, real=name in real) for name, shape in shapes.items()}
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from tierwise.operators.strategy import Operator
 from tierwise.recommend.verdict import recommend
 from tierwise.store.results import TrialResult, TrialState
 from tierwise.testing.results import made_up_results
+from tierwise.tiers.topology import LinkShape, Topology
 
 RATES = ("1Mbit", "10Mbit", "50Mbit", "1Gbit")
 RESULTS = made_up_results(blocks=8, edge_cloud=RATES, operators=(Operator.P, Operator.I))
@@ -53,6 +54,20 @@ def test_a_line_a_condition_has_what_differs_and_the_rest_is_said_once():
         assert [line.split()[:2] for line in rows(lines)] == [
             ["1", "Mbit/s"], ["10", "Mbit/s"], ["50", "Mbit/s"], ["1", "Gbit/s"],
         ]  # fmt: skip
+
+
+def test_a_link_to_a_real_machine_is_as_it_is():
+    mobile, edge, cloud = RESULTS.topology.tiers
+    real = Topology((replace(mobile, url="http://a"), edge, cloud))
+    as_it_is = {
+        old: real.condition({**old.shapes, "mobile-edge": LinkShape()})
+        for old in RESULTS.conditions
+    }
+    trials = tuple(replace(t, condition=as_it_is[t.condition]) for t in RESULTS.trials)
+    lines = shown(
+        replace(RESULTS, topology=real, conditions=tuple(as_it_is.values()), trials=trials)
+    )
+    assert lines[0] == "mobile-edge as it is; edge-cloud rtt 8 ms"
 
 
 def test_why_measuring_stopped_is_said_once_where_it_is_the_same():

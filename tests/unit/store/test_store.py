@@ -24,7 +24,7 @@ from tierwise.store.read import read_results
 from tierwise.store.results import ProbeFigure, TrialState, VariantRecord
 from tierwise.store.trials import PlannedTrial
 from tierwise.store.write import StudyStore
-from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, Topology
+from tierwise.tiers.topology import LinkShape, NetworkCondition, Tier, TlsFiles, Topology
 
 TOPOLOGY = Topology((Tier("mobile", cpus=0.5, memory_bytes=2**29), Tier("cloud", token="secret")))
 SLOW = NetworkCondition({"mobile-cloud": LinkShape(1e6, 0.02)})
@@ -175,6 +175,20 @@ def test_what_is_committed_is_on_the_disk_and_readers_do_not_wait(tmp_path):
 def test_a_token_is_never_stored(tmp_path):
     filled(tmp_path).close()
     assert b"secret" not in (tmp_path / FILE_NAME).read_bytes()
+
+
+def test_a_link_to_a_real_machine_is_known_by_its_tiers(tmp_path):
+    """So that studies of before say it too: no shape in the database says what is real."""
+    plain = {"mobile-edge": LinkShape(1e6), "edge-cloud": LinkShape()}
+    tiers = (Tier("mobile"), Tier("edge"), Tier("cloud", url="https://c", tls=TlsFiles(tmp_path)))
+    with StudyStore.open(tmp_path) as store:
+        store.set_study(
+            name="", model="", task="any", topology=Topology(tiers),
+            conditions=[Topology(tiers).condition(plain)], requirement={}, facts={},
+        )  # fmt: skip
+        assert store.results().conditions[0].id == "mobile-edge=1 Mbit/s; edge-cloud=as it is"
+    assert b'"real"' not in (tmp_path / FILE_NAME).read_bytes()
+    assert NetworkCondition(plain).id == "mobile-edge=1 Mbit/s; edge-cloud=unlimited"
 
 
 def test_two_runs_in_one_directory_are_refused_with_the_holders_process(tmp_path):
