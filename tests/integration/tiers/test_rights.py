@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -11,7 +12,10 @@ from pathlib import Path
 import pytest
 from tests.integration.unprivileged import unprivileged
 
+from tierwise.errors import EnvironmentFault
+from tierwise.tiers import emulated
 from tierwise.tiers.emulated.linux import IS_LINUX, LINKS_PRIORITY, THROTTLE_PRIORITY
+from tierwise.tiers.topology import Tier, Topology
 
 pytestmark = [
     pytest.mark.slow,
@@ -112,3 +116,46 @@ def test_a_relay_says_why_there_are_no_namespaces(lab):
     links = json.loads(said.stdout)["links"]
     why = "no more allowed, see user.max_user_namespaces"
     assert links == f"user-space relay (no namespaces: {why})"
+
+
+def test_what_the_kernel_lacks_makes_relays_and_is_named(lab):
+    """On a kernel that was made so: test_another_kernel.py runs one."""
+    lacks = os.environ.get("TIERWISE_TEST_LACKS")
+    if lacks is None:
+        pytest.skip("this kernel lacks nothing")
+    tiers = Topology((Tier("mobile", memory_bytes=400 * 2**20), Tier("edge")))
+    with lab.start(tiers) as running:
+        links = running.record["links"]
+        assert links.startswith(f"user-space relay (no namespaces: {lacks}: "), links
+        memory = running.record["memory@mobile"]
+        assert memory.endswith("(no control group: the kernel offers no memory controller)")
+        with lab.dial(running, "mobile", "edge") as connection:
+            lab.echo_s(connection)
+    with pytest.raises(EnvironmentFault, match=f"'root' cannot be made here: {lacks}: "):
+        emulated.start(tiers, lab.command(), backend="root")
+
+
+# As in gVisor and the like: sched_setscheduler(2) is no system call, and prctl(2) knows no timer
+# slack. The filter is linux/filter.h's: load, jump if equal, return; numbers are x86-64's.
+SANDBOXED = """
+import ctypes, struct
+LOAD, EQUAL, RETURN, ENOSYS, ALLOW = 0x20, 0x15, 0x06, 0x00050000 | 38, 0x7FFF0000
+steps = [(LOAD, 0, 0, 0), (EQUAL, 3, 0, 144), (EQUAL, 0, 3, 157), (LOAD, 0, 0, 16),
+         (EQUAL, 0, 1, 29), (RETURN, 0, 0, ENOSYS), (RETURN, 0, 0, ALLOW)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+program = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, program, 0, 0) == 0, ctypes.get_errno()
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the filter is for x86-64")
+def test_a_sandbox_without_priorities_and_timer_slack_has_links_and_shares(lab):
+    program = SANDBOXED + PROMPT
+    command = [sys.executable, "-c", program, str(lab.agent)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    assert said.returncode == 0, said.stderr
+    assert "Traceback" not in said.stderr
+    record = json.loads(said.stdout)
+    assert "by signals" in record["cpu@mobile"]
+    assert record["prompt"] == []

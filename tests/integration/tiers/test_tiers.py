@@ -124,11 +124,17 @@ def group_files(pid):
     return found
 
 
+def hierarchy_or_skip(controller):
+    try:
+        return cgroups.find(controller)
+    except OSError as error:
+        pytest.skip(f"no control groups can be made here: {error}")
+
+
 @pytest.mark.slow
 @pytest.mark.cgroup
 def test_a_quota_and_a_memory_limit_hold_both(lab):
-    if cgroups.find("cpu") is None or cgroups.find("memory") is None:
-        pytest.skip("no control groups for CPU time and memory can be made here")
+    hierarchy_or_skip("cpu"), hierarchy_or_skip("memory")
     tier = Tier("mobile", cpus=0.5, memory_bytes=200 * MIB)
     with lab.start(Topology((tier,)), backend="userspace", cpu="cgroup") as running:
         files = group_files(running._status("mobile")["pid"])
@@ -148,9 +154,7 @@ def test_tiers_start_from_a_group_with_processes_in_it(lab):
     """As in a login session of version 2, where such a group can have no groups of its own."""
     if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
         pytest.skip("no control groups of version 2 here")
-    hierarchy = cgroups.find("memory")
-    if hierarchy is None or cgroups.find("cpu") is None:
-        pytest.skip("no control groups for CPU time and memory can be made here")
+    _, hierarchy = hierarchy_or_skip("cpu"), hierarchy_or_skip("memory")
     session = hierarchy.parent / f"session-{os.getpid()}"
     own = hierarchy.root / Path("/proc/self/cgroup").read_text().strip().split("::")[1].lstrip("/")
     session.mkdir()

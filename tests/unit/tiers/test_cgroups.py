@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tierwise.errors import EnvironmentFault
 from tierwise.tiers.emulated import cgroups
 from tierwise.tiers.emulated.agents import Limits
 from tierwise.tiers.emulated.shares import CpuShares
@@ -181,7 +182,8 @@ def test_where_the_controller_is_not_delegated_there_is_none(tree):
     found.own.mkdir()
     found.put(found.own)
     (found.root / "cgroup.controllers").write_text("pids")
-    assert cgroups.find("memory") is None
+    with pytest.raises(OSError, match="the kernel offers no memory controller"):
+        cgroups.find("memory")
 
 
 def test_a_quota_and_a_memory_limit_are_of_one_group(tree, monkeypatch):
@@ -200,8 +202,44 @@ def test_a_quota_and_a_memory_limit_are_of_one_group(tree, monkeypatch):
     monkeypatch.setattr(cgroups, "_enable", lambda p, c: c != "memory" and real(p, c))
     setup = CpuShares("cgroup", [tier]).prepare(tier, os.getpid())
     assert (len(setup.groups), setup.watched) == (1, True)
-    assert "watched" in setup.memory_backend
+    assert setup.memory_backend.endswith(
+        "watched every 20 ms, killed above the limit "
+        "(no control group: no memory controller beside the other one)"
+    )
     assert found.enabled(found.root) == {"cpu", "memory"}
+
+
+def test_a_limit_that_the_kernel_does_not_take_is_kept_by_looking(tree, monkeypatch):
+    found = tree()
+    monkeypatch.setitem(FILES["memory"], "memory.max", "")
+
+    def refuse(path, text, *_):
+        if path.name in {"memory.max", "cpu.max"}:
+            raise OSError(errno.EINVAL, "Invalid argument", str(path))
+        return found.write(path, text)
+
+    monkeypatch.setattr(Path, "write_text", partialmethod(_of, refuse))
+    tier = Limits("edge", cpus=None, memory_bytes=200 * MIB)
+    setup = CpuShares("auto", [tier]).prepare(tier, os.getpid())
+    assert (setup.groups, setup.joins, setup.memory, setup.watched) == ((), (), None, True)
+    assert setup.memory_backend.endswith("(no control group: memory.max: Invalid argument)")
+    assert not list(found.root.glob("tierwise-*")), "a group that limits nothing was left"
+    quota = Limits("edge", cpus=0.5, memory_bytes=None)
+    with pytest.raises(EnvironmentFault, match=r"by a cgroup: cpu\.max: Invalid argument\."):
+        CpuShares("cgroup", [quota]).prepare(quota, os.getpid())
+
+
+def test_a_group_of_before_that_cannot_be_removed_hinders_nobody(tree, monkeypatch):
+    found = tree("/a")
+    found.own.mkdir()
+    gone = found.own / "tierwise-4194305-1-4194306-edge-memory"
+    gone.mkdir()
+
+    def refuse(path):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "rmdir", partialmethod(_of, refuse))
+    assert cgroups.remove_stale() == ()
 
 
 def test_groups_of_owners_that_are_gone_are_removed_however_deep(tree):

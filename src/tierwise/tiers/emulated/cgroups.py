@@ -4,11 +4,13 @@ A group's name tells whose it is, ``tierwise-<pid>-<start>-<tier>``, so that who
 remove what a killed owner left behind.
 """
 
+import errno
 import os
 import re
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,15 +110,17 @@ class Group:
         _remove(self.path)
 
 
-def find(controller: str) -> Hierarchy | None:
-    """The hierarchy that has ``controller`` and lets us make groups; ``None``: there is none."""
+def find(controller: str) -> Hierarchy:
+    """The hierarchy that has ``controller`` and lets us make groups; :class:`OSError`: none."""
+    why = f"the kernel offers no {controller} controller"
     for version, root, own in _mounted(controller):
+        why = f"none with {controller} may be made below {root}"
         for parent in (own, *own.parents):
             if not parent.is_relative_to(root):
                 break
             if _usable(version, parent, controller):
                 return Hierarchy(version, controller, root, parent)
-    return None
+    raise OSError(why)
 
 
 def remove_stale(also_keeper: int | None = None) -> tuple[str, ...]:
@@ -129,8 +133,9 @@ def remove_stale(also_keeper: int | None = None) -> tuple[str, ...]:
                 continue
             stale = process_start(int(match[1])) != match[2] or int(match[3]) == also_keeper
             if stale and not _foreign(path):
-                _remove(path)
-                removed.append(path.name)
+                with suppress(OSError):  # of a file system that is read-only by now
+                    _remove(path)
+                    removed.append(path.name)
     return tuple(sorted(set(removed)))
 
 
@@ -225,7 +230,7 @@ def _remove(path: Path) -> None:
             path.rmdir()
         except FileNotFoundError:
             return
-        except OSError:  # busy until the last process is gone
-            if time.monotonic() > deadline:
+        except OSError as error:  # busy until the last process is gone
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.002)

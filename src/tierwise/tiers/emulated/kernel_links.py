@@ -10,7 +10,8 @@ way is a matter of routes, so connections survive the change.
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -97,7 +98,7 @@ class KernelLinks:
     """
 
     def __init__(self, tiers: Sequence[str]) -> None:
-        """Make it all; :class:`OSError` or :class:`NetlinkError` where that is not allowed."""
+        """Make it all; :class:`OSError` where that is not allowed, or the kernel can't."""
         self.namespaces = [new_network_namespace() for _ in tiers]
         self._netlink: list[IPRoute] = []
         for index, namespace in enumerate(self.namespaces):
@@ -165,13 +166,14 @@ class KernelLinks:
 
     def _connect(self, near: int, name: str) -> _Link:
         far = near + 1
-        self._netlink[near].link(
-            "add",
-            ifname="far",
-            kind="veth",
-            mtu=_MTU,
-            peer={"ifname": "near", "mtu": _MTU, "net_ns_fd": self.namespaces[far]},
-        )
+        with _needing("veth"):
+            self._netlink[near].link(
+                "add",
+                ifname="far",
+                kind="veth",
+                mtu=_MTU,
+                peer={"ifname": "near", "mtu": _MTU, "net_ns_fd": self.namespaces[far]},
+            )
         veths = [
             self._netlink[tier].link_lookup(ifname=ifname)[0]
             for tier, ifname in ((near, "far"), (far, "near"))
@@ -260,17 +262,18 @@ class KernelLinks:
         bucket = (
             _UNLIMITED_BUCKET_BYTES if rate is None else _PACKET_BYTES + bytes_per_s * _BUCKET_S
         )
-        netlink.tc(
-            "replace",
-            "tbf",
-            index=device,
-            handle="10:",
-            rate=min(math.ceil(bytes_per_s), int(_FASTEST_BYTES_PER_S)),
-            burst=math.ceil(bucket),
-            # a queue of one byte takes no packet: nothing goes through, and nobody is told
-            limit=1 if cut else _QUEUE_BYTES,
-            **parent,
-        )
+        with _needing("tbf"):
+            netlink.tc(
+                "replace",
+                "tbf",
+                index=device,
+                handle="10:",
+                rate=min(math.ceil(bytes_per_s), int(_FASTEST_BYTES_PER_S)),
+                burst=math.ceil(bucket),
+                # a queue of one byte takes no packet: nothing goes through, and nobody is told
+                limit=1 if cut else _QUEUE_BYTES,
+                **parent,
+            )
 
     def _route(self, end: _End, other: _End, *, through_line: bool) -> None:
         """Everything beyond ``end``'s link goes over its veth, or its delay line."""
@@ -295,6 +298,15 @@ class KernelLinks:
             stats = self._netlink[end.tier].get_links(device)[0].get("stats64")
             sent += stats["tx_bytes"]
         return sent
+
+
+@contextmanager
+def _needing(feature: str) -> Iterator[None]:
+    """Have the kernel's refusal say which of its features, often modules, was asked for."""
+    try:
+        yield
+    except NetlinkError as error:
+        raise OSError(error.code, f"{feature}: {os.strerror(error.code)}") from error
 
 
 def _configure() -> None:

@@ -110,14 +110,13 @@ def die_with_parent(parent: int) -> None:
 def wake_on_time(priority: int | None = LINKS_PRIORITY) -> None:
     """Let timers fire when they are due: no timer slack, and before ordinary processes if we may.
 
-    Without the right to real-time ``priority`` (``None``: not asked for) the process is as prompt
-    as any other.
+    Without the right to real-time ``priority`` (``None``: not asked for), or in a sandbox that has
+    no such calls, the process is as prompt as any other.
     """
-    if not IS_LINUX:
-        return
-    _call("prctl", _PR_SET_TIMERSLACK, 1, 0, 0, 0)
-    if priority is not None:
-        with suppress(PermissionError):
+    with suppress(OSError):
+        _call("prctl", _PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    if IS_LINUX and priority is not None:
+        with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
 
 

@@ -225,12 +225,18 @@ def make_network(tiers: Sequence[str], links: Sequence[str], backend: Backend) -
         EnvironmentFault: a back end was asked for by name and cannot be had.
     """
     way, reasons = _way(backend)
-    if way == "root":
-        return NamespaceNetwork(tiers, "root")
-    if way == "userns":
-        with forks_prompt():
-            new_user_namespace()
-            return NamespaceNetwork(tiers, "user namespace")
+    try:
+        if way == "root":
+            return NamespaceNetwork(tiers, "root")
+        if way == "userns":
+            with forks_prompt():
+                new_user_namespace()
+                return NamespaceNetwork(tiers, "user namespace")
+    except OSError as error:  # tried with fewer tiers just before
+        raise EnvironmentFault(
+            f"Links by {way!r} cannot be made here for {len(tiers)} tiers: {_in_words(error)}.",
+            hint="Write `measure: {backend: userspace}`, which works everywhere.",
+        ) from error
     # the last one: what a user without rights can change
     return UserSpaceNetwork(tiers, links, reasons[-1] if reasons else "")
 
@@ -277,7 +283,7 @@ def _way(backend: Backend) -> tuple[_Way, list[str]]:
         return "userspace", reasons
     raise EnvironmentFault(
         f"Links by {backend!r} cannot be made here: {'; '.join(reasons)}.",
-        hint="Leave the back end to Tierwise, or take 'userspace', which works everywhere.",
+        hint="Leave `measure: {backend: ...}` out, or write userspace, which works everywhere.",
     )
 
 
@@ -309,9 +315,11 @@ def _try_user_namespace() -> str | None:
 
 def _try_namespace() -> str | None:
     try:
+        # First what needs no import, as most who may not make links may not do this.
         with inside(new_network_namespace()):
-            os.close(os.open("/proc/sys/net/ipv4/ip_forward", os.O_RDWR))
             PacketPort("lo", "lo").close()
+        # Then all of it: any one of what links are made of may be missing from a kernel.
+        NamespaceNetwork(("near", "far"), "").close()
     except OSError as error:
         return _in_words(error)
     return None

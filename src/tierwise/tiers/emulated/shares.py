@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from tierwise.errors import EnvironmentFault
@@ -103,19 +104,22 @@ class CpuShares:
         require_cores(tier.name, cpus, self.cores)
         way, words = self._way(cpus), "not limited"
         if way == "cgroup":
-            words = _try_group(setup, "cpu", tier, owner_pid, lambda g: g.limit_cpu(cpus)) or ""
+            words = self._by_quota(setup, tier, cpus, owner_pid)
         elif way == "cores":
             words = "whole"
         elif way != "none":
             setup.throttle, words = way, _WORDS[way]
             self._by_signals |= way == "signals"
-        if not words:
-            raise EnvironmentFault(
-                f"The CPU share of tier {tier.name} was to be kept by a cgroup, and none can be "
-                "made here.",
-                hint="Run as root or with a delegated cgroup, or leave the back end to Tierwise.",
-            )
         setup.cpu_backend = self._where(tier.name, words)
+
+    def _by_quota(self, setup: Setup, tier: Limits, cpus: float, owner_pid: int) -> str:
+        try:
+            return _in_group(setup, "cpu", tier, owner_pid, lambda g: g.limit_cpu(cpus))
+        except OSError as error:
+            raise EnvironmentFault(
+                f"The CPU share of tier {tier.name} was to be kept by a cgroup: {_why(error)}.",
+                hint="Run as root or with a delegated cgroup, or leave the back end to Tierwise.",
+            ) from error
 
     def _way(self, cpus: float) -> Literal["occupy", "signals", "cgroup", "cores", "none"]:
         if not IS_LINUX and self._backend != "cgroup":
@@ -145,35 +149,44 @@ _WORDS = {
 
 
 def _limit_memory(setup: Setup, tier: Limits, size_bytes: int, owner_pid: int) -> None:
-    words = _try_group(setup, "memory", tier, owner_pid, lambda g: g.limit_memory(size_bytes))
-    if words is not None:
-        setup.memory = setup.groups[-1]
-        setup.memory_backend = words
-    elif IS_LINUX:
-        setup.watched = True
-        setup.memory_backend = "resident size watched every 20 ms, killed above the limit"
-    else:
+    if not IS_LINUX:
         setup.memory_backend = "not limited"
+        return
+    try:
+        words = _in_group(setup, "memory", tier, owner_pid, lambda g: g.limit_memory(size_bytes))
+        setup.memory, setup.memory_backend = setup.groups[-1], words
+    except OSError as error:
+        setup.watched = True
+        setup.memory_backend = (
+            "resident size watched every 20 ms, killed above the limit "
+            f"(no control group: {_why(error)})"
+        )
 
 
-def _try_group(
+def _in_group(
     setup: Setup,
     controller: str,
     tier: Limits,
     owner_pid: int,
     limit: Callable[[cgroups.Group], str],
-) -> str | None:
-    """Make a group and limit it; ``None`` where that is not allowed."""
+) -> str:
+    """Make a group and limit it; :class:`OSError` where that is not allowed or not possible."""
     joint = next((group for group in setup.groups if group.hierarchy.version == 2), None)
     if joint is not None:
-        return limit(joint) if joint.also(controller) else None
-    hierarchy = cgroups.find(controller)
-    if hierarchy is None:
-        return None
+        if not joint.also(controller):
+            raise OSError(f"no {controller} controller beside the other one")
+        return limit(joint)
+    group = cgroups.Group(cgroups.find(controller), f"{tier.name}-{controller}", owner_pid)
     try:
-        group = cgroups.Group(hierarchy, f"{tier.name}-{controller}", owner_pid)
+        words = limit(group)
     except OSError:
-        return None
+        group.remove()
+        raise
     setup.groups += (group,)
     setup.joins += (group.join,)
-    return limit(group)
+    return words
+
+
+def _why(error: OSError) -> str:
+    what = error.strerror or str(error)
+    return f"{Path(error.filename).name}: {what}" if error.filename else what
