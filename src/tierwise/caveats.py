@@ -8,16 +8,19 @@ class WarningKind(Enum):
     """Everything that can be wrong with a result without making it worthless.
 
     The list is closed on purpose: each kind has one advice, shown in the terminal and the report.
+    Where there is room for a few only, those that come first here are shown.
     """
 
+    LIKE_GUESSING = "no better than guessing"
+    NO_ANSWER = "no answer"
+    OUTPUT_DIFFERS = "deployed output differs"
+    PACKETS_LOST = "packets lost"
     CPU_OFF = "cpu emulation off"
     SHARE_OFF = "share of requests off"
     LINK_OFF = "link emulation off"
     DISTURBED = "disturbed blocks"
     NOT_SETTLED = "did not settle"
     NO_LABELS = "no labels"
-    LIKE_GUESSING = "no better than guessing"
-    NO_ANSWER = "no answer"
     RANDOM_INPUT = "random input"
     INT8_SLOWER = "int8 slower than fp32"
     NOT_QUANTIZED = "not quantized"
@@ -28,7 +31,6 @@ class WarningKind(Enum):
     SENT_LATE = "requests sent late"
     NO_MEMORY_LIMIT = "measured without memory limit"
     RETRIED = "blocks measured again"
-    OUTPUT_DIFFERS = "deployed output differs"
 
 
 @dataclass(frozen=True)

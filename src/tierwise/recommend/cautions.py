@@ -14,8 +14,7 @@ from tierwise.stats.verdict import Standing
 from tierwise.store.results import TrialState
 from tierwise.units import format_duration
 
-# What makes every loss meaningless.
-_SETUP = {WarningKind.LIKE_GUESSING, WarningKind.NO_ANSWER}
+_KINDS = tuple(WarningKind)
 
 
 def cautions(
@@ -53,8 +52,7 @@ def cautions(
         *(_places(a) for a in verdict.strategies if a.measured)
     )
     about = [w for w in recommendation.warnings if w.subject in subjects]
-    # With a wrong set-up no loss means anything, so that comes first.
-    about.sort(key=lambda warning: warning.kind not in _SETUP)
+    about.sort(key=lambda warning: _KINDS.index(warning.kind))
     if about:
         shown = "; ".join(_briefly(warning) for warning in about[:2])
         more = f"; and {len(about) - 2} more in the report" if len(about) > 2 else ""

@@ -1,6 +1,6 @@
 """What a measurement says against itself."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,18 @@ def probe_caveats(
 ) -> list[ResultWarning]:
     """Tiers and links that did not do what was asked of them, by more than 10%."""
     return [_probe_caveat(probe, condition) for probe in probes if _is_off(probe)]
+
+
+def lost_caveat(condition: NetworkCondition, packets: Mapping[str, int]) -> ResultWarning:
+    """Links that lost packets (their number by link) though the study asked for no such loss."""
+    where = ", ".join(f"{number} on {link}" for link, number in packets.items())
+    return ResultWarning(
+        WarningKind.PACKETS_LOST,
+        condition.id,
+        f"Packets were lost ({where}) because the process that carries them got no core; "
+        "requests that had to send them again took longer.",
+        "Close other programs and measure again with `--fresh`.",
+    )
 
 
 def crowded_caveats(tiers: Iterable[Tier]) -> list[ResultWarning]:

@@ -1,6 +1,6 @@
 """One network condition: links shaped and probed, blocks sent and committed."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +16,7 @@ from tierwise.operators.strategy import Strategy
 from tierwise.progress import SILENT, Progress
 from tierwise.store.results import ProbeFigure, TrialState
 from tierwise.store.write import StudyStore
-from tierwise.study.caveats import measured_caveats, probe_caveats
+from tierwise.study.caveats import lost_caveat, measured_caveats, probe_caveats
 from tierwise.study.deployment import Deployment
 from tierwise.study.job import MeasureJob
 from tierwise.tiers.topology import NetworkCondition
@@ -32,6 +32,8 @@ class Measuring:
         deployment: Has all strategies loaded.
         progress: Told of everything.
         warmed: Ids of the strategies that were measured since their tiers were started.
+        dropped: Packets that each link has lost by now.
+        lost: Those of them under each condition.
     """
 
     job: MeasureJob
@@ -39,6 +41,10 @@ class Measuring:
     deployment: Deployment
     progress: Progress = SILENT
     warmed: set[str] = field(default_factory=set)
+    dropped: Counter[str] = field(default_factory=Counter)
+    lost: defaultdict[NetworkCondition, Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
 
     def shape(self, condition: NetworkCondition) -> None:
         """Shape the links, after probing what they and the tiers achieve."""
@@ -97,9 +103,21 @@ class Measuring:
             state = TrialState.FAILED if reason else TrialState.MEASURED
             self.store.finish_trial(strategy, condition, state, reason=reason)
         self._add_caveats(measured_caveats(condition, blocks, outcome))
+        self._tell_losses(condition)
         name = condition.id or "one tier"
         self.progress.say(f"{name}: {outcome.blocks} blocks; {outcome.reason.value}.")
         return outcome
+
+    def _tell_losses(self, condition: NetworkCondition) -> None:
+        """Say which links lost packets since this was asked last, while probed or measured."""
+        dropped = Counter(self.deployment.running.dropped_packets())
+        new = dropped - self.dropped
+        self.dropped.update(new)
+        self.lost[condition].update(new)
+        if new:
+            warning = lost_caveat(condition, self.lost[condition])
+            self._add_caveats([warning])
+            self.progress.say(f"{condition.id}: {warning.evidence}")
 
     def _blocks(
         self,

@@ -100,6 +100,10 @@ class RemoteTopology:
         """Not counted for real links."""
         raise EnvironmentFault(f"Bytes on the real link {link} can't be counted from here.")
 
+    def dropped_packets(self) -> dict[str, int]:
+        """Not known from here."""
+        return {}
+
     def cut(self, link: str) -> None:
         """Not for real links."""
         raise EnvironmentFault(f"The real link {link} can't be cut from here.")

@@ -82,6 +82,9 @@ class RunningTopology(Protocol):
     def wire_bytes(self, link: str) -> int:
         """Bytes that crossed the link so far, both directions together."""
 
+    def dropped_packets(self) -> Mapping[str, int]:
+        """Packets that each emulated link lost so far because this machine was too busy for it."""
+
     def cut(self, link: str) -> None:
         """Let nothing through the link until :meth:`mend`; connections are not told."""
 

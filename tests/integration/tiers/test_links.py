@@ -4,6 +4,8 @@ Limits are wide and the best of several tries counts: the machine that runs the 
 What is achieved on a quiet one is printed by ``benchmarks/emulation.py``.
 """
 
+import os
+import signal
 import socket
 import statistics
 import time
@@ -15,6 +17,7 @@ from tierwise.errors import EnvironmentFault, UserError
 from tierwise.tiers import emulated
 from tierwise.tiers.emulated import kernel_links
 from tierwise.tiers.emulated.linux import inside
+from tierwise.tiers.topology import LinkShape
 
 
 def test_every_tier_reaches_every_other_and_itself(lab, running):
@@ -42,6 +45,28 @@ def test_bytes_take_the_time_that_the_bandwidth_gives_them_even_a_few(lab, runni
         lab.echo_s(connection, size)
         best_s = min(lab.echo_s(connection, size) for _ in range(5))
     assert 0.036 < best_s < 0.1
+    assert running.dropped_packets() == {"mobile-edge": 0, "edge-cloud": 0}
+
+
+@pytest.mark.netns
+def test_what_a_link_loses_whose_process_gets_no_core_is_counted(lab):
+    lab.start(lab.pair, backend="root").close()  # or skips
+    links = kernel_links.KernelLinks(["mobile", "edge"])
+    try:
+        links.shape({"mobile-edge": LinkShape(10e6)})
+        with inside(links.namespaces[0]):
+            sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        (line,) = links.workers()
+        os.kill(line, signal.SIGSTOP)
+        with sender:
+            for _ in range(20_000):
+                sender.sendto(b"!", (kernel_links.address(1), 9))
+        os.kill(line, signal.SIGCONT)
+        lost = links.dropped_packets()
+        assert 3000 < lost["mobile-edge"] < 4000  # there is room for 16,384
+        assert links.dropped_packets() == lost
+    finally:
+        links.close()
 
 
 def test_a_connection_survives_a_change_of_shape(lab, running):

@@ -77,6 +77,20 @@ def test_a_window_that_comes_at_once_waits_whole_in_order_and_with_its_times(pai
         assert pair.ports[0].take(64) == []
 
 
+def test_what_finds_the_ring_full_is_counted_as_lost(pair):
+    count = 20_000
+    for times in (1, 2):
+        with pair.udp(0) as sender:
+            for _ in range(count):
+                sender.sendto(b"!", SINK)
+        kept = len(pair.taken(16_384))
+        assert 16_000 < kept <= 16_384
+        assert pair.ports[0].take(64) == []
+        assert pair.ports[0].dropped() == times * (count - kept)
+    assert pair.ports[0].dropped() == 2 * (count - kept), "asking counts nothing"
+    assert pair.ports[1].dropped() == 0
+
+
 def test_what_is_sent_in_one_go_comes_in_packets_with_their_checksums(pair):
     with pair.udp(0) as sender:
         sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)

@@ -49,6 +49,11 @@ class DelayLine:
         self._control.send({"bytes_per_s": bytes_per_s, "one_way_s": one_way_s, "cut": cut})
         self._control.receive()
 
+    def dropped_packets(self) -> int:
+        """Packets that were lost so far because the process did not get to take them."""
+        self._control.send({})
+        return int(self._control.receive()[0]["dropped"])
+
     def close(self) -> None:
         """End the process."""
         stop_worker(self.pid, self._control)
@@ -105,8 +110,9 @@ def _carry(control: Channel, near: PacketPort, far: PacketPort) -> None:
                 message, _ = control.receive()
             except EOFError:
                 return
-            _shape(ways, message)
-            control.send({})
+            if message:
+                _shape(ways, message)
+            control.send({"dropped": near.dropped() + far.dropped()})
         for way in ways:
             if way.source in readable:
                 way.take()

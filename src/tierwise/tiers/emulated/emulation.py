@@ -229,8 +229,13 @@ class Emulation:
     def wire_bytes(self, link: str) -> int:
         """See :class:`RunningTopology`: packet headers included where there are packets."""
         self._emulated_link(link)
-        crossed, _ = self._ask("counters")
-        return int(crossed["crossed_bytes"][link])
+        counters, _ = self._ask("counters")
+        return int(counters["crossed"][link])
+
+    def dropped_packets(self) -> dict[str, int]:
+        """See :class:`RunningTopology`."""
+        counters, _ = self._ask("counters")
+        return dict(counters["dropped"])
 
     def cut(self, link: str) -> None:
         """See :class:`RunningTopology`."""

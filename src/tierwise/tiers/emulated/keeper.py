@@ -183,7 +183,8 @@ class Keeper:
         return {}, ()
 
     def _counters(self, _: Message) -> Answer:
-        return {"crossed_bytes": self._need_network().crossed_bytes()}, ()
+        network = self._need_network()
+        return {"crossed": network.crossed_bytes(), "dropped": network.dropped_packets()}, ()
 
     def _status(self, message: Message) -> Answer:
         agent = self._agents[message["tier"]]

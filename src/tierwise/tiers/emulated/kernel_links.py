@@ -143,6 +143,10 @@ class KernelLinks:
             for link in self._links
         }
 
+    def dropped_packets(self) -> dict[str, int]:
+        """Packets that each link lost so far, though nobody asked for loss."""
+        return {link.name: link.delay_line.dropped_packets() for link in self._links}
+
     def close(self) -> None:
         """End the delay lines and let the namespaces go."""
         for link in self._links:

@@ -59,6 +59,9 @@ class Network(Protocol):
     def crossed_bytes(self) -> dict[str, int]:
         """Bytes that crossed each link so far."""
 
+    def dropped_packets(self) -> dict[str, int]:
+        """Packets that each link lost so far, though nobody asked for loss."""
+
     def close(self) -> None:
         """Remove it all."""
 
@@ -111,6 +114,10 @@ class NamespaceNetwork:
     def crossed_bytes(self) -> dict[str, int]:
         """See :class:`Network`."""
         return self._links.crossed_bytes()
+
+    def dropped_packets(self) -> dict[str, int]:
+        """See :class:`Network`."""
+        return self._links.dropped_packets()
 
     def close(self) -> None:
         """See :class:`Network`."""
@@ -202,6 +209,10 @@ class UserSpaceNetwork:
         """See :class:`Network`."""
         crossed: dict[str, int] = self._tell({})["crossed_bytes"]
         return crossed
+
+    def dropped_packets(self) -> dict[str, int]:
+        """None: streams have no packets."""
+        return dict.fromkeys(self._links, 0)
 
     def close(self) -> None:
         """See :class:`Network`."""

@@ -22,7 +22,7 @@ _RING_BYTES = 32 * 2**20
 
 # From linux/if_packet.h, if_ether.h, filter.h, ethtool.h and sockios.h.
 _SOL_PACKET = 263
-_PACKET_RX_RING, _PACKET_VERSION, _PACKET_QDISC_BYPASS = 5, 10, 20
+_PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION, _PACKET_QDISC_BYPASS = 5, 6, 10, 20
 _TPACKET_V2, _TP_STATUS_USER = 1, 1
 _ETH_P_ALL, _ETH_P_IP, _PACKET_OUTGOING = 3, 0x0800, 4
 _SO_ATTACH_FILTER = 26
@@ -30,6 +30,7 @@ _SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17
 # A frame's state; then length, captured length, offsets of packet and IP, wall clock in s and ns.
 _STATE = struct.Struct("=I")
 _HEADER = struct.Struct("=4x4xIHHII")
+_STATISTICS = struct.Struct("=4xI")  # of packets, those that were dropped
 # What the namespace sends, not what we put into it; and IP only: no neighbour is ever looked for.
 _LOAD, _EQUAL, _RETURN = 0x28, 0x15, 0x06  # the 16-bit load, the jump if equal
 _PROTOCOL, _TYPE = 0xFFFFF000, 0xFFFFF004  # of a packet, not in it
@@ -62,6 +63,7 @@ class PacketPort:
             raise
         self._at = 0
         self._last_sent = 0.0
+        self._dropped = 0
 
     def fileno(self) -> int:
         """Readable when packets wait."""
@@ -92,6 +94,12 @@ class PacketPort:
             found.append((self._last_sent, packet))
             self._at = (at + _FRAME_BYTES) % _RING_BYTES
         return found
+
+    def dropped(self) -> int:
+        """Packets so far that found the ring full: they are lost."""
+        said = self._taking.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
+        self._dropped += _STATISTICS.unpack(said)[0]  # since it was asked last
+        return self._dropped
 
     def put(self, packet: bytes) -> None:
         """Have the namespace receive a packet; :class:`BlockingIOError`: not yet."""
