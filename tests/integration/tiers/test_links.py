@@ -69,6 +69,20 @@ def test_what_a_link_loses_whose_process_gets_no_core_is_counted(lab):
         links.close()
 
 
+@pytest.mark.netns
+def test_a_links_process_that_died_is_told(lab):
+    lab.start(lab.pair, backend="root").close()  # or skips
+    links = kernel_links.KernelLinks(["mobile", "edge"])
+    try:
+        (line,) = links.workers()
+        os.kill(line, signal.SIGKILL)
+        for ask in (links.dropped_packets, lambda: links.shape({"mobile-edge": LinkShape(10e6)})):
+            with pytest.raises(EnvironmentFault, match=r"a link's packets died\. Run again"):
+                ask()
+    finally:
+        links.close()
+
+
 def test_a_connection_survives_a_change_of_shape(lab, running):
     running.shape(None)
     with lab.dial(running, "mobile", "cloud") as connection:

@@ -1,5 +1,6 @@
 """An agent's process whose memory is limited: killed for it, and started again."""
 
+import errno
 import os
 import select
 import sys
@@ -77,5 +78,22 @@ def test_who_ends_for_another_reason_was_not_killed_for_memory():
         os.kill(agent.pid, 9)
         _until(agent, lambda: not agent.alive)
         assert not agent.oom_killed
+    finally:
+        agent.stop()
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="limits are Linux's")
+def test_an_agent_that_cannot_be_put_into_its_limits_says_why():
+    def join():
+        raise OSError(errno.EBUSY, "Device or resource busy", "cgroup.procs")
+
+    agent = Agent(Limits("edge", None, None), Setup("", "", joins=(join,)))
+    try:
+        agent.start([sys.executable, "-c", SLEEPS])
+        _until(agent, lambda: not agent.alive)
+        assert agent.last_words().splitlines() == [
+            "It cannot be put into its tier: [Errno 16] Device or resource busy: 'cgroup.procs'",
+            "exit code 1",
+        ]
     finally:
         agent.stop()

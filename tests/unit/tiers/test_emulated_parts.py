@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from tierwise.errors import EnvironmentFault, UserError
 from tierwise.tiers import remote
-from tierwise.tiers.emulated import awake
+from tierwise.tiers.emulated import awake, probing
 from tierwise.tiers.emulated.agents import Limits, _ready_address
 from tierwise.tiers.emulated.cgroups import _NAME
 from tierwise.tiers.emulated.channel import Channel
@@ -195,6 +196,22 @@ def test_a_probe_says_how_far_off_it_is():
 
     assert off(0.010, 0.011) == pytest.approx(0.1)
     assert off(0.0, 0.0005) == pytest.approx(0.5)
+
+
+def test_a_probe_whose_other_end_ended_is_a_fault_and_no_crash():
+    near, far = map(Channel, socket.socketpair())
+    stopped = []
+    emulation = SimpleNamespace(
+        start_peer=lambda *_, **__: (1, near), stop_peer=lambda pid, _: stopped.append(pid)
+    )
+    far.close()
+    with (
+        pytest.raises(EnvironmentFault, match=r"tier edge .* probed: the probe's process ended"),
+        probing.peer_of(emulation, "edge") as peer,
+    ):
+        peer.receive()
+    assert stopped == [1]
+    near.close()
 
 
 def test_real_tiers_cannot_be_shaped_cut_or_restarted():

@@ -193,10 +193,15 @@ class Agent:
             group.remove()
 
     def _become_tier(self, keeper: int) -> None:
-        die_with_parent(keeper)
-        self.setup.enter()
-        if self.namespace is not None:
-            enter(self.namespace)
+        try:
+            die_with_parent(keeper)
+            self.setup.enter()
+            if self.namespace is not None:
+                enter(self.namespace)
+        except OSError as error:
+            # subprocess would keep the reason to itself; this way they are its last words.
+            os.write(2, f"It cannot be put into its tier: {error}\n".encode())
+            os._exit(1)
 
 
 def _kill_session(leader: int) -> None:

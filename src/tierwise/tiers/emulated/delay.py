@@ -17,6 +17,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Self
 
+from tierwise.errors import EnvironmentFault
 from tierwise.tiers.emulated.channel import Channel, Message
 from tierwise.tiers.emulated.lateness import Lateness
 from tierwise.tiers.emulated.linux import wake_on_time
@@ -46,17 +47,25 @@ class DelayLine:
 
     def shape(self, bytes_per_s: float | None, one_way_s: float, *, cut: bool) -> None:
         """From now on let packets through at this rate and so much later, or (``cut``) never."""
-        self._control.send({"bytes_per_s": bytes_per_s, "one_way_s": one_way_s, "cut": cut})
-        self._control.receive()
+        self._ask({"bytes_per_s": bytes_per_s, "one_way_s": one_way_s, "cut": cut})
 
     def dropped_packets(self) -> int:
         """Packets that were lost so far because the process did not get to take them."""
-        self._control.send({})
-        return int(self._control.receive()[0]["dropped"])
+        return int(self._ask({})["dropped"])
 
     def close(self) -> None:
         """End the process."""
         stop_worker(self.pid, self._control)
+
+    def _ask(self, message: Message) -> Message:
+        try:
+            self._control.send(message)
+            return self._control.receive()[0]
+        except (OSError, EOFError) as error:
+            raise EnvironmentFault(
+                "The process that carries a link's packets died.",
+                hint="Run again; what is finished is kept.",
+            ) from error
 
 
 @dataclass

@@ -101,16 +101,11 @@ class KernelLinks:
         """Make it all; :class:`OSError` where that is not allowed, or the kernel can't."""
         self.namespaces = [new_network_namespace() for _ in tiers]
         self._netlink: list[IPRoute] = []
-        for index, namespace in enumerate(self.namespaces):
-            with inside(namespace):
-                _configure()
-                netlink = IPRoute()
-            self._netlink.append(netlink)
-            loopback = netlink.link_lookup(ifname="lo")[0]
-            netlink.link("set", index=loopback, state="up")
-            netlink.addr("add", index=loopback, address=address(index), prefixlen=32)
-        self.has_netem = self._can_queue("netem", delay=1000)
-        self._links = [self._connect(i, f"{a}-{b}") for i, (a, b) in enumerate(pairwise(tiers))]
+        with _needing("namespaces"):
+            for index, namespace in enumerate(self.namespaces):
+                self._netlink.append(_furnish(namespace, address(index)))
+            self.has_netem = self._can_queue("netem", delay=1000)
+            self._links = [self._connect(i, f"{a}-{b}") for i, (a, b) in enumerate(pairwise(tiers))]
         for link in self._links:
             self._apply(link, link.shape)
 
@@ -232,9 +227,10 @@ class KernelLinks:
         link.delay_line.shape(
             None if rate is None else rate / 8 * _LINE_OVERHEAD, shape.rtt_s / 2, cut=link.cut
         )
-        for end, other in ((link.near, link.far), (link.far, link.near)):
-            self._limit(end.tier, end.veth, shape, cut=link.cut)
-            self._route(end, other, through_line=through_line)
+        with _needing("queues and routes"):
+            for end, other in ((link.near, link.far), (link.far, link.near)):
+                self._limit(end.tier, end.veth, shape, cut=link.cut)
+                self._route(end, other, through_line=through_line)
         link.shape = shape
 
     def _through_line(self, shape: LinkShape) -> bool:
@@ -313,6 +309,13 @@ def _needing(feature: str) -> Iterator[None]:
         raise OSError(error.code, f"{feature}: {os.strerror(error.code)}") from error
 
 
-def _configure() -> None:
-    for name, value in _SETTINGS.items():
-        (Path("/proc/sys") / name).write_text(value)
+def _furnish(namespace: int, own_address: str) -> IPRoute:
+    """Set a new namespace up for a tier; gives the way to change more in it."""
+    with inside(namespace):
+        for name, value in _SETTINGS.items():
+            (Path("/proc/sys") / name).write_text(value)
+        netlink = IPRoute()
+    loopback = netlink.link_lookup(ifname="lo")[0]
+    netlink.link("set", index=loopback, state="up")
+    netlink.addr("add", index=loopback, address=own_address, prefixlen=32)
+    return netlink

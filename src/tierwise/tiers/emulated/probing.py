@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from tierwise.errors import EnvironmentFault
 from tierwise.tiers.dialling import TIMEOUT_S
 from tierwise.tiers.emulated.channel import Channel
 from tierwise.tiers.emulated.peer import REQUEST, exchange
@@ -121,10 +122,21 @@ def ping_bits(emulation: Probed) -> int:
 
 @contextmanager
 def peer_of(emulation: Probed, tier: str, *, limited: bool = True) -> Iterator[Channel]:
-    """A process in ``tier``, inside or outside of its limits, and the channel to it."""
+    """A process in ``tier``, inside or outside of its limits, and the channel to it.
+
+    Raises:
+        EnvironmentFault: it ended while it was asked, or is not reached.
+    """
     pid, channel = emulation.start_peer(tier, limited=limited)
     try:
         yield channel
+    except (EOFError, OSError) as error:
+        why = "the probe's process ended" if isinstance(error, EOFError) else str(error)
+        raise EnvironmentFault(
+            f"What tier {tier} and the link to it achieve cannot be probed: {why}.",
+            hint="Run again; what is finished is kept.",
+            tier=tier,
+        ) from error
     finally:
         emulation.stop_peer(pid, channel)
 
