@@ -90,9 +90,21 @@ def in_words(error: OSError) -> TierwiseError:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder; a full temporary disk is :class:`DiskFull` while it is in use."""
+    """A temporary folder; a full temporary disk is :class:`DiskFull` while it is in use.
+
+    Also where a library noticed nothing when it wrote, and fails on what it reads back.
+    """
     with writing(Path(gettempdir())), TemporaryDirectory(prefix="tierwise-") as folder:
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except TierwiseError:
+            raise
+        except Exception as error:
+            try:
+                check_space(Path(folder) / "space", _CHUNK_BYTES)
+            except DiskFull:
+                raise disk_full(Path(gettempdir())) from error
+            raise
 
 
 def check_space(path: Path, size_bytes: int) -> None:

@@ -62,6 +62,17 @@ def test_quantizing_on_a_full_temporary_disk_says_so(model):
             builder.build(RECIPES[0])
 
 
+def test_what_a_library_says_of_a_file_that_was_cut_short_is_not_believed_on_a_full_disk():
+    def read_back():
+        with scratch_folder():
+            raise ValueError("the file is corrupt")
+
+    with pytest.raises(ValueError, match="corrupt"):
+        read_back()
+    with files_up_to(60_000), pytest.raises(DiskFull, match="No space is left for"):
+        read_back()
+
+
 def test_space_is_tried_not_estimated(tmp_path):
     check_space(tmp_path / "file", 3_000_000)
     assert (tmp_path / "file").stat().st_size == 3_000_000

@@ -30,6 +30,8 @@ def start_worker(
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         work(Channel(theirs))
         code = 0
+    except BrokenPipeError:
+        code = 0  # the keeper was killed while this worked: nobody is left to be told
     except BaseException:  # noqa: BLE001  the last stop of a forked process: say why, then end
         traceback.print_exc()
     finally:
