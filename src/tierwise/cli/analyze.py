@@ -14,8 +14,8 @@ from tierwise.errors import UserError
 from tierwise.stats.analysis import Analysis, Comparison, analyze
 from tierwise.stats.omnibus import Omnibus
 from tierwise.stats.samples_file import SampleTable, read_samples
-from tierwise.stats.tables import Table, format_cell, tabulate
-from tierwise.stats.write_tables import SUFFIXES, write_tables
+from tierwise.stats.tables import tabulate
+from tierwise.tables import FORMATS, Table, format_cell, write_tables
 
 # The most figures beside which the groups' names still fit; the least of them fold the names.
 _FIGURES = (
@@ -84,7 +84,7 @@ def command(
     elif out is not None:
         return
     elif format in {"csv", "latex"}:
-        render = SUFFIXES[format][1]
+        render = FORMATS[format][1]
         terminal.out.file.write("\n".join(render(table) for table in tables))
     else:
         _show(analysis, samples, tables)

@@ -1,29 +1,8 @@
 """The report's tables as plain rows, for the formats that are not a page."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from tierwise.recommend.footprint import energy_of
 from tierwise.recommend.recommendation import Assessment, Recommendation
-
-Cell = str | float | int | bool | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with full precision; a format decides how many digits it shows.
-
-    Attributes:
-        name: Of its file.
-        title: What it shows.
-        header: Names of the columns, with their units.
-        rows: ``None``: no figure.
-    """
-
-    name: str
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+from tierwise.tables import Cell, Table
 
 
 def tables(recommendation: Recommendation) -> tuple[Table, ...]:

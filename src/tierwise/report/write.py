@@ -10,8 +10,8 @@ from tierwise.report.figures.all import figures
 from tierwise.report.images import write_images
 from tierwise.report.page import render_page
 from tierwise.report.tables import tables
-from tierwise.report.text_formats import csv_text, escape_markdown, latex_text, markdown_text
 from tierwise.store.results import StudyResults
+from tierwise.tables import escape_markdown, write_tables
 
 
 def write_report(
@@ -69,7 +69,7 @@ def _write_markdown(recommendation: Recommendation, out: Path) -> tuple[Path, ..
         lines += [f"## {figure.title}", "", f"![{alt}](figures/{png.name})", "", figure.caption, ""]
     # All pairs are for programs: hundreds of rows that nobody reads in a document.
     shown = [table for table in tables(recommendation) if table.name != "pairwise"]
-    text = "\n".join(lines) + "\n" + "\n".join(markdown_text(table) for table in shown)
+    text = "\n".join(lines) + "\n" + "\n".join(table.markdown() for table in shown)
     return write_whole(out / "report.md", text), *images
 
 
@@ -79,16 +79,11 @@ def escape_markdown_paragraphs(text: str) -> str:
 
 
 def _write_csv(recommendation: Recommendation, out: Path) -> tuple[Path, ...]:
-    return tuple(
-        write_whole(out / f"{table.name}.csv", csv_text(table)) for table in tables(recommendation)
-    )
+    return write_tables(tables(recommendation), out, "csv")
 
 
 def _write_latex(recommendation: Recommendation, out: Path) -> tuple[Path, ...]:
-    return tuple(
-        write_whole(out / f"{table.name}.tex", latex_text(table))
-        for table in tables(recommendation)
-    )
+    return write_tables(tables(recommendation), out, "latex")
 
 
 Writer = Callable[[Recommendation, Path], tuple[Path, ...]]

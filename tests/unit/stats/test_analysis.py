@@ -4,7 +4,7 @@ import pytest
 from tierwise.errors import DataError
 from tierwise.stats.analysis import analyze, block_matrix
 from tierwise.stats.tables import tabulate
-from tierwise.stats.write_tables import write_tables
+from tierwise.tables import write_tables
 
 RNG = np.random.default_rng(3)
 NOISE = RNG.normal(size=40)
