@@ -12,17 +12,9 @@ from tierwise.operators.early_exit import EarlyExitOptions, early_exit
 from tierwise.operators.quantize import RECIPES, Layout, quantize
 from tierwise.operators.strategy import Operator
 from tierwise.operators.variant import Variant
+from tierwise.testing.meters import FixedMeter
 from tierwise.testing.operator_contract import OperatorCase, check_operator
 from tierwise.testing.subjects import residual_classifier
-
-
-class AlwaysFaster:
-    """So that what is checked is the recipe, whatever this machine makes of it."""
-
-    instructions = ""
-
-    def ratio(self, _candidate, _baseline):
-        return 0.5
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +29,7 @@ def identity(graph, _data, _seed):
 def quantized(recipe):
     def operator(graph, data, seed):
         return quantize(
-            graph, data, task="classification", recipes=(recipe,), seed=seed, meter=AlwaysFaster()
+            graph, data, task="classification", recipes=(recipe,), seed=seed, meter=FixedMeter(0.5)
         )
 
     return operator
@@ -108,7 +100,7 @@ def breaks_the_head_in_silence(graph, _data, _seed):
 
 
 def breaks_the_head_and_warns(graph, data, seed):
-    kept = quantize(graph, data, recipes=RECIPES[:1], max_loss=0, budget_s=0, meter=AlwaysFaster())
+    kept = quantize(graph, data, recipes=RECIPES[:1], max_loss=0, budget_s=0, meter=FixedMeter(0.5))
     return replace(breaks_the_head_in_silence(graph, data, seed), caveats=kept.caveats)
 
 

@@ -10,6 +10,7 @@ from tierwise.graph.cuts import find_cut
 from tierwise.operators.partition import Chain, partition
 from tierwise.operators.quantize import Recipe, quantize
 from tierwise.runtime.session import SessionOptions, open_session
+from tierwise.testing.meters import FixedMeter
 
 pytestmark = [pytest.mark.foreign, pytest.mark.slow]
 # One of each family; the others differ in size.
@@ -19,15 +20,6 @@ MODELS = [
     for model in FOREIGN
     if model.name in CHOSEN
 ]
-
-
-class AlwaysFaster:
-    """So that the model is built and judged, whatever this machine makes of it."""
-
-    instructions = ""
-
-    def ratio(self, _candidate, _baseline):
-        return 0.5
 
 
 def noisy(feeds, count=4):
@@ -58,7 +50,7 @@ def test_a_foreign_model_is_quantized_or_kept_with_a_reason(model: ForeignModel)
     graph, feeds = model.prepared()
     recipe = Recipe(reduce_range=True, products_only=True)
     variant = quantize(
-        graph, noisy(feeds), recipes=(recipe,), max_loss=10, budget_s=30, meter=AlwaysFaster()
+        graph, noisy(feeds), recipes=(recipe,), max_loss=10, budget_s=30, meter=FixedMeter(0.5)
     )
     if variant.recipe is None:
         assert variant.graph is graph

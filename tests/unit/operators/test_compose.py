@@ -11,14 +11,8 @@ from tierwise.operators.quantize import RECIPES, quantize
 from tierwise.operators.strategy import Operator
 from tierwise.operators.variant import Variant
 from tierwise.runtime.session import SessionOptions, open_session
+from tierwise.testing.meters import FixedMeter
 from tierwise.testing.subjects import residual_classifier
-
-
-class AlwaysFaster:
-    instructions = ""
-
-    def ratio(self, _candidate, _baseline):
-        return 0.5
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +51,7 @@ def test_qep_puts_uint8_on_the_wire_and_chains_to_the_whole_variant(subject):
         subject.graph,
         exit_=lambda graph: early_exit(graph, feeds, EarlyExitOptions(save=(0.2,)))[0],
         quantize=lambda graph: quantize(
-            graph, subject.calibration, recipes=RECIPES[:1], max_loss=100, meter=AlwaysFaster()
+            graph, subject.calibration, recipes=RECIPES[:1], max_loss=100, meter=FixedMeter(0.5)
         ),
         cuts=lambda graph: [find_cut(graph, 0.5)],
     )

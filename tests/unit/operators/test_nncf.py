@@ -21,15 +21,9 @@ from tierwise.operators.quantize.build import Builder, CannotQuantize
 from tierwise.operators.quantize.integer_nodes import float_nodes
 from tierwise.runtime.materialise import model_bytes
 from tierwise.runtime.session import SessionOptions, open_session
+from tierwise.testing.meters import FixedMeter
 from tierwise.testing.operator_contract import OperatorCase, check_operator
 from tierwise.testing.subjects import residual_classifier
-
-
-class AlwaysFaster:
-    instructions = ""
-
-    def ratio(self, _candidate, _baseline):
-        return 0.5
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +51,7 @@ def test_nncf_keeps_the_contract_of_operators(subject):
     def operator(graph, data, seed):
         return quantize(
             graph, data, task="classification", recipes=NNCF_RECIPES[:1], seed=seed,
-            meter=AlwaysFaster(), max_loss=3,
+            meter=FixedMeter(0.5), max_loss=3,
         )  # fmt: skip
 
     check_operator(OperatorCase(operator, subject, max_loss=3))

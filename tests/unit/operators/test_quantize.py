@@ -18,23 +18,9 @@ from tierwise.runtime.materialise import model_bytes
 from tierwise.runtime.prepare import prepare
 from tierwise.runtime.session import SessionOptions, open_session
 from tierwise.study.parse import read_study_file
+from tierwise.testing.meters import FixedMeter
 from tierwise.testing.subjects import residual_classifier
 from tierwise.zoo.subjects import materialise
-
-
-class FixedMeter:
-    """Says what it was told to, so that tests do not depend on the machine's speed."""
-
-    instructions = "AVX2 and little else"
-
-    def __init__(self, *ratios):
-        self.ratios = list(ratios)
-        self.told = {}
-
-    def ratio(self, candidate, _baseline):
-        if candidate not in self.told:
-            self.told[candidate] = self.ratios.pop(0) if len(self.ratios) > 1 else self.ratios[0]
-        return self.told[candidate]
 
 
 class OldMeter(FixedMeter):
