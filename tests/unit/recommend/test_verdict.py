@@ -66,6 +66,34 @@ def test_strategies_that_the_samples_cannot_tell_apart_are_tied_and_the_simpler_
     assert "edge-cloud/P@relu_9 is as fast as edge/I, within 3%" in verdict.text
 
 
+def test_a_simpler_one_that_is_slower_as_far_as_is_known_is_not_preferred_for_that():
+    results = made_up_results(operators=(Operator.I, Operator.P))
+    rng = np.random.default_rng(2)
+    tied = {
+        "edge/I": 0.0108 * np.exp(rng.normal(0, 0.2, 100)),
+        "edge-cloud/P@relu_9": 0.01 * np.exp(rng.normal(0, 0.2, 100)),
+    }
+    verdict = only(recommend(with_latencies(results, tied)))
+    assert verdict.fastest == verdict.recommended == "edge-cloud/P@relu_9"
+    assert verdict.get("edge/I").tied_with_best
+
+
+def test_of_tied_ones_in_as_many_segments_less_loss_counts_more_than_fewer_operators():
+    results = made_up_results(operators=(Operator.I, Operator.Q, Operator.QE))
+    rng = np.random.default_rng(3)
+    shared = 0.005 * np.exp(rng.normal(0, 0.2, 100))
+    tied = {name: shared * np.exp(rng.normal(0, 0.02, 100)) for name in ("edge/Q", "edge/QE")}
+    losses = {"Q": 1.0, "QE": 0.0}
+    quality = {
+        name: replace(figure, loss=losses.get(name, figure.loss))
+        for name, figure in results.quality.items()
+    }
+    results = replace(with_latencies(results, tied), quality=quality)
+    verdict = only(recommend(results))
+    assert {a.id for a in verdict.strategies if a.tied_with_best} == set(tied)
+    assert verdict.recommended == "edge/QE"
+
+
 def test_a_small_difference_that_every_block_shows_is_told_apart_under_a_larger_drift():
     results = made_up_results(operators=(Operator.I, Operator.P))
     shared = 0.01 * np.exp(np.random.default_rng(4).normal(0, 0.3, 100))
