@@ -135,27 +135,54 @@ def test_what_the_kernel_lacks_makes_relays_and_is_named(lab):
         emulated.start(tiers, lab.command(), backend="root")
 
 
-# As in gVisor and the like: sched_setscheduler(2) is no system call, and prctl(2) knows no timer
-# slack. The filter is linux/filter.h's: load, jump if equal, return; numbers are x86-64's.
-SANDBOXED = """
+# linux/seccomp.h and filter.h: load a word, jump if equal, return. A rule is an error and the words
+# that get it: at 0 the call's number (x86-64's), at 16, 24 and 32 its first three arguments.
+SANDBOX = """
 import ctypes, struct
-LOAD, EQUAL, RETURN, ENOSYS, ALLOW = 0x20, 0x15, 0x06, 0x00050000 | 38, 0x7FFF0000
-steps = [(LOAD, 0, 0, 0), (EQUAL, 3, 0, 144), (EQUAL, 0, 3, 157), (LOAD, 0, 0, 16),
-         (EQUAL, 0, 1, 29), (RETURN, 0, 0, ENOSYS), (RETURN, 0, 0, ALLOW)]
-code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
-program = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
-prctl = ctypes.CDLL(None, use_errno=True).prctl
-assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, program, 0, 0) == 0, ctypes.get_errno()
+def refuse(*rules):
+    steps = []
+    for error, *words in rules:
+        rule = [step for at, value in words for step in ((0x20, 0, 0, at), (0x15, 0, 0, value))]
+        rule.append((0x06, 0, 0, 0x00050000 | error))
+        steps += [(code, yes, len(rule) - 1 - at if code == 0x15 else no, value)
+                  for at, (code, yes, no, value) in enumerate(rule)]
+    steps.append((0x06, 0, 0, 0x7FFF0000))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    program = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, program, 0, 0) == 0, ctypes.get_errno()
+refuse({rules})
 """
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the filter is for x86-64")
-def test_a_sandbox_without_priorities_and_timer_slack_has_links_and_shares(lab):
-    program = SANDBOXED + PROMPT
+def record_in_sandbox(lab, rules):
+    """What runs where calls are refused with an error by number and arguments."""
+    if platform.machine() != "x86_64":
+        pytest.skip("the filter is for x86-64")
+    program = SANDBOX.replace("{rules}", rules) + PROMPT
     command = [sys.executable, "-c", program, str(lab.agent)]
     said = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
     assert said.returncode == 0, said.stderr
     assert "Traceback" not in said.stderr
-    record = json.loads(said.stdout)
+    return json.loads(said.stdout)
+
+
+def test_a_sandbox_without_priorities_and_timer_slack_has_links_and_shares(lab):
+    """As gVisor and the like: no sched_setscheduler(2), and prctl(2) knows no timer slack."""
+    record = record_in_sandbox(lab, "(38, (0, 144)), (22, (0, 157), (16, 29))")
     assert "by signals" in record["cpu@mobile"]
     assert record["prompt"] == []
+
+
+def test_a_kernel_whose_packet_sockets_have_no_rings_has_relays(lab):
+    if os.geteuid() != 0:
+        pytest.skip("asks for root, who else would have namespaces")
+    record = record_in_sandbox(lab, "(92, (0, 54), (24, 263), (32, 5))")  # setsockopt(2)
+    why = "a ring of 32 MiB for packets: Protocol not available"
+    assert record["links"] == f"user-space relay (no namespaces: {why})"
+
+
+def test_where_no_cores_can_be_chosen_shares_are_not_kept_and_the_record_says_so(lab):
+    record = record_in_sandbox(lab, "(1, (0, 203))")  # sched_setaffinity(2)
+    assert record["cpu@mobile"] == "not limited (no cores can be chosen: Operation not permitted)"
+    assert "kept awake" not in record

@@ -54,7 +54,7 @@ class Setup:
 
     def pin(self) -> None:
         """Have the calling process run on the tier's cores only."""
-        if IS_LINUX and self.cores:
+        if self.cores:
             os.sched_setaffinity(0, self.cores)
 
     def enter(self) -> None:

@@ -23,7 +23,6 @@ from tierwise.errors import EnvironmentFault, TierwiseError
 from tierwise.tiers.emulated import cgroups, peer
 from tierwise.tiers.emulated.agents import Agent, Limits
 from tierwise.tiers.emulated.channel import Channel, Message
-from tierwise.tiers.emulated.linux import IS_LINUX
 from tierwise.tiers.emulated.networks import Network, make_network
 from tierwise.tiers.emulated.shares import CpuShares
 from tierwise.tiers.emulated.workers import start_worker
@@ -116,8 +115,7 @@ class Keeper:
         awake = self._shares.keep_awake()
         # Links beside the study, not on a tier's core: workers and agents start where we are, and
         # agents then go to their own.
-        if IS_LINUX:
-            os.sched_setaffinity(0, self._shares.cores.study)
+        self._shares.stand_aside()
         self._network = make_network(names, message["links"], message["backend"])
         for name, agent in self._agents.items():
             agent.namespace = self._network.namespace(name)

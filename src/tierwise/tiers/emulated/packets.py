@@ -11,6 +11,8 @@ import mmap
 import socket
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 ETHERNET_BYTES = 14
 # The kernel writes packets into a ring that we share with it, each into a frame. A socket's buffer
@@ -122,7 +124,7 @@ def send_as_on_a_wire(device: str) -> None:
     """Have packets leave ``device`` with their checksums, and none longer than its MTU."""
     value = ctypes.create_string_buffer(struct.pack("=II", _ETHTOOL_STXCSUM, 0))
     request = struct.pack("16sP16x", device.encode(), ctypes.addressof(value))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket, _naming("ethtool"):
         fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
 
 
@@ -135,19 +137,27 @@ def _monotonic_minus_wall_s() -> float:
     return min(gaps)[1]
 
 
-def _packet_socket() -> socket.socket:
+@contextmanager
+def _naming(feature: str) -> Iterator[None]:
+    """Have the kernel's refusal say what was asked for."""
     try:
-        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        yield
     except OSError as error:
-        raise OSError(error.errno, f"packet sockets: {error.strerror}") from error
+        raise OSError(error.errno, f"{feature}: {error.strerror}") from error
+
+
+def _packet_socket() -> socket.socket:
+    with _naming("packet sockets"):
+        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
 
 
 def _ring(of: socket.socket) -> mmap.mmap:
-    of.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
-    blocks, frames = _RING_BYTES // _BLOCK_BYTES, _RING_BYTES // _FRAME_BYTES
-    size = struct.pack("=IIII", _BLOCK_BYTES, blocks, _FRAME_BYTES, frames)
-    of.setsockopt(_SOL_PACKET, _PACKET_RX_RING, size)
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in _SENT_IP))
     program = struct.pack("HP", len(_SENT_IP), ctypes.addressof(code))
-    of.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-    return mmap.mmap(of.fileno(), _RING_BYTES)
+    blocks, frames = _RING_BYTES // _BLOCK_BYTES, _RING_BYTES // _FRAME_BYTES
+    size = struct.pack("=IIII", _BLOCK_BYTES, blocks, _FRAME_BYTES, frames)
+    with _naming(f"a ring of {_RING_BYTES >> 20} MiB for packets"):
+        of.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
+        of.setsockopt(_SOL_PACKET, _PACKET_RX_RING, size)
+        of.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        return mmap.mmap(of.fileno(), _RING_BYTES)

@@ -1,6 +1,7 @@
 """Which back end keeps which tier's CPU share and memory limit."""
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +35,7 @@ class CpuShares:
         self._throttles: dict[int, tuple[int, Channel]] = {}
         self._awake: tuple[int, Channel] | None = None
         self._by_signals = False
+        self._why_anywhere = _why_anywhere() if IS_LINUX else "no cores can be chosen here"
         self._real_time = real_time_part() if self.cores.of else 0.0
         self._rationed = bool(self.cores.of) and awake.cpu_time_is_rationed()
 
@@ -42,7 +44,7 @@ class CpuShares:
         setup = Setup(
             cpu_backend="unlimited, as asked",
             memory_backend="unlimited, as asked",
-            cores=self.cores.of.get(tier.name, self.cores.usable),
+            cores=() if self._why_anywhere else self.cores.of.get(tier.name, self.cores.usable),
         )
         if tier.cpus is not None:
             self._limit_cpu(setup, tier, tier.cpus, owner_pid)
@@ -50,11 +52,16 @@ class CpuShares:
             _limit_memory(setup, tier, tier.memory_bytes, owner_pid)
         return setup
 
+    def stand_aside(self) -> None:
+        """Have this process, and what it starts from now on, run beside the tiers."""
+        if not self._why_anywhere:
+            os.sched_setaffinity(0, self.cores.study)
+
     def keep_awake(self) -> tuple[int, ...]:
         """Keep the cores awake on which something is measured; returns those that are."""
         # Beside a process of idle priority an ordinary one is not woken at once any more, so the
         # throttle needs real-time priority then: without, 5 ms of work at 0.25 ran at 0.45.
-        if not self.cores.of or self._rationed or self._by_signals:
+        if not self.cores.of or self._rationed or self._by_signals or self._why_anywhere:
             return ()
         cores = tuple(sorted({*self.cores.tiers, self.cores.study[0]}))
         if self._awake is None:
@@ -103,6 +110,8 @@ class CpuShares:
     def _limit_cpu(self, setup: Setup, tier: Limits, cpus: float, owner_pid: int) -> None:
         require_cores(tier.name, cpus, self.cores)
         way, words = self._way(cpus), "not limited"
+        if self._why_anywhere:
+            words += f" ({self._why_anywhere})"
         if way == "cgroup":
             words = self._by_quota(setup, tier, cpus, owner_pid)
         elif way == "cores":
@@ -122,7 +131,7 @@ class CpuShares:
             ) from error
 
     def _way(self, cpus: float) -> Literal["occupy", "signals", "cgroup", "cores", "none"]:
-        if not IS_LINUX and self._backend != "cgroup":
+        if self._why_anywhere and self._backend != "cgroup":
             return "none"
         if self._backend != "auto":
             return self._backend
@@ -135,11 +144,20 @@ class CpuShares:
 
     def _where(self, tier: str, words: str) -> str:
         cores = self.cores.of[tier]
-        if not IS_LINUX:
+        if self._why_anywhere:
             return words
         on = f"core {', '.join(map(str, cores))}: {words}"
         others = self.cores.beside(tier)
         return f"{on}, shared with {', '.join(others)}" if others else on
+
+
+def _why_anywhere() -> str:
+    """Why processes cannot be kept on cores of our choice; empty where they can."""
+    try:
+        os.sched_setaffinity(0, os.sched_getaffinity(0))
+    except OSError as error:
+        return f"no cores can be chosen: {error.strerror}"
+    return ""
 
 
 _WORDS = {
