@@ -25,7 +25,7 @@ _TRUST = (
     "--next-ca` of the agent that calls it."
 )
 _SHOW = (
-    "show it one of its `--tls-client-ca`: a study file's `client_cert` and `client_key` of the "
+    "Show it one of its `--tls-client-ca`: a study file's `client_cert` and `client_key` of the "
     "tier, or `tierwise serve --next-cert` and `--next-key` of the agent that calls it."
 )
 
@@ -106,14 +106,15 @@ def advise(error: ssl.SSLError) -> tuple[str, str]:
             "Start it with a certificate that is, for the host in its address (subjectAltName)."
         )
     if isinstance(error, ClosedUnanswered):
-        return "it closed the connection without an answer", f"If it asks for certificates: {_SHOW}"
+        return (
+            "it closed the connection without an answer",
+            f"If it runs, it wants a certificate. {_SHOW}",
+        )
     reason = error.reason or str(error)
     if reason in _NOT_TLS:
         return "it does not speak TLS", "Write http:// in its address, or start it with --tls-cert."
     if reason in _REFUSED or "CERTIFICATE" in reason:
-        return f"it refuses this client ({reason.replace('_', ' ').lower()})", _SHOW[
-            0
-        ].upper() + _SHOW[1:]
+        return f"it refuses this client ({reason.replace('_', ' ').lower()})", _SHOW
     return reason, "Look at its standard error."
 
 
