@@ -96,10 +96,6 @@ class RemoteTopology:
         """Not known from here."""
         return False
 
-    def wire_bytes(self, link: str) -> int:
-        """Not counted for real links."""
-        raise EnvironmentFault(f"Bytes on the real link {link} can't be counted from here.")
-
     def dropped_packets(self) -> dict[str, int]:
         """Not known from here."""
         return {}

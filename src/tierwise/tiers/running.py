@@ -79,9 +79,6 @@ class RunningTopology(Protocol):
     def oom_killed(self, tier: str) -> bool:
         """Whether the memory limit killed the agent since it was last (re)started."""
 
-    def wire_bytes(self, link: str) -> int:
-        """Bytes that crossed the link so far, both directions together."""
-
     def dropped_packets(self) -> Mapping[str, int]:
         """Packets that each emulated link lost so far because this machine was too busy for it."""
 

@@ -156,7 +156,9 @@ def test_tiers_start_from_a_group_with_processes_in_it(lab):
         pytest.skip("no control groups of version 2 here")
     _, hierarchy = hierarchy_or_skip("cpu"), hierarchy_or_skip("memory")
     session = hierarchy.parent / f"session-{os.getpid()}"
-    own = hierarchy.root / Path("/proc/self/cgroup").read_text().strip().split("::")[1].lstrip("/")
+    own = Path("/sys/fs/cgroup") / Path("/proc/self/cgroup").read_text().strip().split("::")[
+        1
+    ].lstrip("/")
     session.mkdir()
     try:
         (session / "cgroup.procs").write_text("0")

@@ -247,7 +247,7 @@ def test_groups_of_owners_that_are_gone_are_removed_however_deep(tree):
     found.own.mkdir()
     gone = found.own / "tierwise-4194305-1-4194306-edge-memory"  # beyond the most pids there can be
     gone.mkdir()
-    mine = cgroups.Group(cgroups.Hierarchy(2, "memory", found.root, found.own), "edge", os.getpid())
+    mine = cgroups.Group(cgroups.Hierarchy(2, "memory", found.own), "edge", os.getpid())
     assert cgroups.remove_stale() == (gone.name,)
     assert not gone.exists()
     assert mine.path.exists()

@@ -33,13 +33,11 @@ class Hierarchy:
     Attributes:
         version: 2 or 1.
         controller: ``"cpu"`` or ``"memory"``.
-        root: Where the hierarchy is mounted.
         parent: The folder in which our groups are made.
     """
 
     version: int
     controller: str
-    root: Path
     parent: Path
 
 
@@ -119,7 +117,7 @@ def find(controller: str) -> Hierarchy:
             if not parent.is_relative_to(root):
                 break
             if _usable(version, parent, controller):
-                return Hierarchy(version, controller, root, parent)
+                return Hierarchy(version, controller, parent)
     raise OSError(why)
 
 

@@ -226,16 +226,9 @@ class Emulation:
         """See :class:`RunningTopology`."""
         return tier not in self._real and bool(self._status(tier)["oom"])
 
-    def wire_bytes(self, link: str) -> int:
-        """See :class:`RunningTopology`: packet headers included where there are packets."""
-        self._emulated_link(link)
-        counters, _ = self._ask("counters")
-        return int(counters["crossed"][link])
-
     def dropped_packets(self) -> dict[str, int]:
         """See :class:`RunningTopology`."""
-        counters, _ = self._ask("counters")
-        return dict(counters["dropped"])
+        return dict(self._ask("dropped")[0]["dropped"])
 
     def cut(self, link: str) -> None:
         """See :class:`RunningTopology`."""

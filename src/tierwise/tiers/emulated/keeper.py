@@ -50,7 +50,7 @@ class Keeper:
             "socket": self._socket,
             "shape": self._shape,
             "cut": self._cut,
-            "counters": self._counters,
+            "dropped": self._dropped,
             "status": self._status,
             "kill": self._kill,
             "probe": self._probe,
@@ -180,9 +180,8 @@ class Keeper:
         self._need_network().set_cut(message["link"], cut=message["cut"])
         return {}, ()
 
-    def _counters(self, _: Message) -> Answer:
-        network = self._need_network()
-        return {"crossed": network.crossed_bytes(), "dropped": network.dropped_packets()}, ()
+    def _dropped(self, _: Message) -> Answer:
+        return {"dropped": self._need_network().dropped_packets()}, ()
 
     def _status(self, message: Message) -> Answer:
         agent = self._agents[message["tier"]]

@@ -131,13 +131,6 @@ class KernelLinks:
                 link.cut = cut
                 self._apply(link, link.shape)
 
-    def crossed_bytes(self) -> dict[str, int]:
-        """Bytes sent over each link so far, both directions, headers included."""
-        return {
-            link.name: sum(self._sent_bytes(end) for end in (link.near, link.far))
-            for link in self._links
-        }
-
     def dropped_packets(self) -> dict[str, int]:
         """Packets that each link lost so far, though nobody asked for loss."""
         return {link.name: link.delay_line.dropped_packets() for link in self._links}
@@ -291,13 +284,6 @@ class KernelLinks:
             self._netlink[end.tier].route(
                 "replace", dst=f"{address(tier)}/32", prefsrc=address(end.tier), **way
             )
-
-    def _sent_bytes(self, end: _End) -> int:
-        sent = 0
-        for device in (end.veth, end.line):
-            stats = self._netlink[end.tier].get_links(device)[0].get("stats64")
-            sent += stats["tx_bytes"]
-        return sent
 
 
 @contextmanager

@@ -56,9 +56,6 @@ class Network(Protocol):
     def set_cut(self, link: str, *, cut: bool) -> None:
         """Stop everything on the link, or let it go on."""
 
-    def crossed_bytes(self) -> dict[str, int]:
-        """Bytes that crossed each link so far."""
-
     def dropped_packets(self) -> dict[str, int]:
         """Packets that each link lost so far, though nobody asked for loss."""
 
@@ -110,10 +107,6 @@ class NamespaceNetwork:
     def set_cut(self, link: str, *, cut: bool) -> None:
         """See :class:`Network`."""
         self._links.set_cut(link, cut=cut)
-
-    def crossed_bytes(self) -> dict[str, int]:
-        """See :class:`Network`."""
-        return self._links.crossed_bytes()
 
     def dropped_packets(self) -> dict[str, int]:
         """See :class:`Network`."""
@@ -205,11 +198,6 @@ class UserSpaceNetwork:
         """See :class:`Network`."""
         self._tell({"cut": {link: cut}})
 
-    def crossed_bytes(self) -> dict[str, int]:
-        """See :class:`Network`."""
-        crossed: dict[str, int] = self._tell({})["crossed_bytes"]
-        return crossed
-
     def dropped_packets(self) -> dict[str, int]:
         """None: streams have no packets."""
         return dict.fromkeys(self._links, 0)
@@ -218,10 +206,10 @@ class UserSpaceNetwork:
         """See :class:`Network`."""
         stop_worker(self._pid, self._control)
 
-    def _tell(self, message: Message) -> Message:
+    def _tell(self, message: Message) -> None:
         try:
             self._control.send(message)
-            return self._control.receive()[0]
+            self._control.receive()
         except (OSError, EOFError) as error:
             raise EnvironmentFault(
                 "The relay that stands for the links died.",

@@ -41,12 +41,10 @@ class _Direction:
     delay_s: float = 0.0
     cut: bool = False
     busy_until: float = 0.0
-    crossed_bytes: int = 0
 
     def cross(self, start: float, size: int) -> float:
         """When the last of ``size`` bytes that reach this end at ``start`` is at the other."""
         self.busy_until = max(start, self.busy_until) + size * 8 / self.bandwidth_bit_per_s
-        self.crossed_bytes += size
         return self.busy_until + self.delay_s
 
 
@@ -165,10 +163,7 @@ class Relay:
                 direction.delay_s = shape["rtt_s"] / 2
                 direction.busy_until = 0.0
             direction.cut = message.get("cut", {}).get(link, direction.cut)
-        crossed: dict[str, int] = {}
-        for (link, _), direction in self._directions.items():
-            crossed[link] = crossed.get(link, 0) + direction.crossed_bytes
-        self._control.send({"crossed_bytes": crossed})
+        self._control.send({})
         return True
 
     def _accept(self, index: int, route: Route) -> None:
