@@ -49,6 +49,8 @@ def test_without_the_right_to_packet_sockets_root_is_told_what_is_missing():
     fewer = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"]
     command = [*fewer, sys.executable, "-c", REFUSED]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
+    if "cannot be made here: unshare: " in said:
+        pytest.skip(f"asks for root with all other rights: {said}")
     assert "cannot be made here: packet sockets: Operation not permitted." in said
 
 
