@@ -268,7 +268,7 @@ class Repository:
 
     def _connect(self, hop: NextHop) -> NextServer:
         try:
-            return NextServer(hop, hop_tls(hop.tls, self._tls))
+            return NextServer(hop, hop_tls(hop, self._tls))
         except TierwiseError as error:
             raise BadRequest(f"The stage's next hop: {error}") from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tierwise.disk import scratch_folder
 from tierwise.errors import UserError
-from tierwise.serving.stage import HopTls
+from tierwise.serving.stage import HopTls, NextHop
 from tierwise.tiers.topology import SYSTEM_TLS, TlsFiles
 
 
@@ -19,6 +19,8 @@ class ClosedUnanswered(ssl.SSLError):
 _UNKNOWN_AUTHORITY = {2, 18, 19, 20, 21}
 # What servers other than asyncio's answer a client that shows no certificate, or a wrong one.
 _REFUSED = {"SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_UNKNOWN_CA"}
+# PEM is ASCII with comments in whatever encoding: every byte comes out as it went in.
+_ENCODING = "latin-1"
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
 _TRUST = (
     "Name the file of its authority: a study file's `ca` of the tier, or `tierwise serve "
@@ -66,9 +68,11 @@ def tls_of(files: TlsFiles) -> ssl.SSLContext | None:
     return None if files == SYSTEM_TLS else client_tls(files.ca, files.cert, files.key)
 
 
-def hop_tls(hop: HopTls | None, own: TlsFiles) -> ssl.SSLContext | None:
+def hop_tls(hop: NextHop, own: TlsFiles) -> ssl.SSLContext | None:
     """TLS of connections to a next hop: its own where a stage says it, else the agent's."""
-    if hop is None:
+    if not hop.url.startswith("https:"):
+        return None
+    if hop.tls is None:
         return tls_of(own)
     with scratch_folder() as folder:  # nobody else's; OpenSSL reads private keys from files only
 
@@ -76,10 +80,10 @@ def hop_tls(hop: HopTls | None, own: TlsFiles) -> ssl.SSLContext | None:
             if text is None:
                 return None
             path = folder / name
-            path.write_text(text)
+            path.write_text(text, _ENCODING)
             return path
 
-        ca, cert, key = file("ca", hop.ca), file("cert", hop.cert), file("key", hop.key)
+        ca, cert, key = file("ca", hop.tls.ca), file("cert", hop.tls.cert), file("key", hop.tls.key)
         shown = (own.cert, own.key) if cert is None else (cert, key)
         return client_tls(ca or own.ca, *shown)
 
@@ -90,7 +94,7 @@ def hop_files(files: TlsFiles, *, with_key: bool) -> HopTls | None:
         return None
 
     def text(path: Path | None) -> str | None:
-        return None if path is None else path.read_text()
+        return None if path is None else path.read_text(_ENCODING)
 
     cert, key = (text(files.cert), text(files.key)) if with_key else (None, None)
     return HopTls(ca=text(files.ca), cert=cert, key=key)

@@ -9,7 +9,7 @@ from tests.certificates import certificate
 
 from tierwise.errors import UserError
 from tierwise.serving.stage import HopTls, NextHop, StageSpec
-from tierwise.serving.tls import advise, client_tls, hop_files, server_tls
+from tierwise.serving.tls import advise, client_tls, hop_files, hop_tls, server_tls
 from tierwise.tiers.topology import SYSTEM_TLS, TlsFiles
 
 
@@ -63,6 +63,18 @@ def test_a_private_key_goes_to_who_may_have_it_and_is_never_shown(pem):
     secret = pem["key"].read_text().splitlines()[1]
     assert secret in spec.to_json()
     assert secret not in repr(spec)
+
+
+def test_files_arrive_as_they_are_whatever_their_comments(pem, tmp_path):
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes("Főtanúsítvány\n".encode("iso-8859-2") + pem["mine"].read_bytes())
+    files = TlsFiles(bundle, pem["both"])
+    for url, expected in (("https://x", True), ("http://x", False)):
+        hop = NextHop(url=url, model="m", tls=hop_files(files, with_key=True))
+        hop = NextHop.model_validate_json(hop.model_dump_json())  # as it travels
+        context = hop_tls(hop, SYSTEM_TLS)
+        assert (context is not None) is expected
+    assert len(hop_tls(hop.model_copy(update={"url": "https://x"}), SYSTEM_TLS).get_ca_certs()) == 1
 
 
 def _failed(reason: str) -> ssl.SSLError:
