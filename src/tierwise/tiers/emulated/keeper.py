@@ -102,7 +102,7 @@ class Keeper:
                 os.close(descriptor)
 
     def _setup(self, message: Message) -> Answer:
-        removed = cgroups.remove_stale()
+        cgroups.remove_stale()
         tiers = [Limits(**tier) for tier in message["tiers"]]
         names = [tier.name for tier in tiers]
         # Groups first: inside a user namespace it is too late to ask for them.
@@ -130,7 +130,6 @@ class Keeper:
             "awake": len(awake),
             "listen": {name: self._network.listen(name) for name in names},
             "relays": self._network.relays(),
-            "removed": removed,
         }, ()
 
     def _spawn(self, message: Message) -> None:
@@ -219,9 +218,9 @@ class Keeper:
     def _probe_done(self, message: Message) -> Answer:
         pid = message["pid"]
         self._probes.pop(pid, None)
-        self._need_shares().apply(self._agents.values(), self._probes)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        self._need_shares().apply(self._agents.values(), self._probes)
         return {}, ()
 
     def _need_network(self) -> Network:
