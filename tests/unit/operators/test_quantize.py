@@ -313,6 +313,23 @@ def test_a_model_of_dynamically_quantized_products_is_quantized_already():
     assert "quantized already" in variant.caveats[0].evidence
 
 
+def test_activations_that_are_nan_are_no_warning_of_a_library():
+    # Warnings are errors in the tests; in a terminal they stood between the lines of a run.
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[1,4] x) => (float[1,2] y) <float[4,2] w = {1,2,3,4,5,6,7,8}>
+        { l = Log(x)
+          y = MatMul(l, w) }"""
+    )
+    graph = prepare(model.SerializeToString())
+    tensors = TensorSamples(
+        arrays={"x": np.full((8, 4), -1, np.float32)}, dtypes={"x": "float32"},
+        unbatched=frozenset(), ids=tuple("01234567"),
+    )  # fmt: skip
+    data = Dataset(tensors, description="below zero")
+    assert quantize(graph, data, recipes=RECIPES[:1]).recipe is None
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

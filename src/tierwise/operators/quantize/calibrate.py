@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -61,8 +62,10 @@ class Calibrator:
                 _METHODS[method],
                 extra_options=options,
             )
-            # It prints its progress, which would spoil JSON on standard output.
-            with contextlib.redirect_stdout(io.StringIO()):
+            # It prints its progress, which would spoil JSON on standard output, and warns of
+            # activations that are NaN throughout, of which the study has a warning of its own.
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
                 for start in range(0, len(self._feeds), _INPUTS_PER_PASS):
                     calibrator.collect_data(_Reader(self._feeds[start : start + _INPUTS_PER_PASS]))
                 return calibrator.compute_data()
