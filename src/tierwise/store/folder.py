@@ -10,8 +10,6 @@ def foreign_files(folder: Path) -> list[str]:
     """Names in ``folder`` that make it somebody else's; empty for a study, new or empty one."""
     if not folder.exists() or (folder / FILE_NAME).exists():
         return []
-    if not folder.is_dir():
-        return [folder.name]
     # What a run leaves that was stopped before its database was made.
     ours = {".lock", "study.yaml", "artefacts", "subject"}
     return sorted(path.name for path in folder.iterdir() if path.name not in ours)

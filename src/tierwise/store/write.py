@@ -72,6 +72,12 @@ class StudyStore:
                 holds files that are not a study's.
             DiskFull: no space is left.
         """
+        if folder.exists() and not folder.is_dir():
+            raise NotAStudyError(
+                f"{folder} is a file; a study's results are a directory.",
+                hint="Choose a new or empty directory with `-o DIR`.",
+                path=str(folder),
+            )
         foreign = foreign_files(folder)
         if foreign:
             raise NotAStudyError(

@@ -242,6 +242,13 @@ def test_a_newer_format_is_a_clear_error(tmp_path):
         StudyStore.open(tmp_path)
 
 
+def test_a_file_in_place_of_the_directory_is_called_one(tmp_path):
+    (tmp_path / "study.yaml").write_text("model: model.onnx")
+    with pytest.raises(NotAStudyError, match=r"study\.yaml is a file"):
+        StudyStore.open(tmp_path / "study.yaml", fresh=True)
+    assert (tmp_path / "study.yaml").read_text()
+
+
 def test_somebody_elses_folder_is_left_alone_also_with_fresh(tmp_path):
     (tmp_path / "thesis.tex").write_text("ten years of work")
     with pytest.raises(NotAStudyError, match=r"thesis\.tex"):
