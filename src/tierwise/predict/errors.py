@@ -39,7 +39,7 @@ def bound_by_group(
 def within(
     errors: Float[np.ndarray, " e"], group: Int[np.ndarray, " e"]
 ) -> Float[np.ndarray, " e"]:
-    """Errors less the mean of their group, as one that is left out would differ from the others.
+    """Errors less the mean of their group, scaled so that their squares have its variance as mean.
 
     Those that are alone in their group say nothing and are 0.
     """
