@@ -160,6 +160,23 @@ def test_a_trial_that_keeps_failing_is_given_up_and_the_others_go_on():
     assert all(any(s.trial == "b" for s in block.samples) for block in blocks)
 
 
+def test_a_trial_that_fails_now_and_then_is_not_given_up():
+    server = Server({"a": 0.1, "b": 0.2})
+    once = PLAN.attempts * (PLAN.give_up_after - 1)
+    # As many blocks without an answer as may be in a row, then one with: again and again.
+    server.faults["a"] = lambda count: count >= 8 and (count - 8) % (once + 1) < once
+    outcome, _ = measure(server)
+    assert outcome.abandoned == {}
+    assert outcome.failures > 2 * once
+
+
+def test_where_sessions_are_opened_anew_every_time_the_others_are_measured_all_the_same():
+    server = Server(dict.fromkeys("abcd", 0.1))
+    server.faults["a"] = lambda count: count >= 8
+    _, blocks = measure(server, recover=lambda _trial, _fault: True)
+    assert all({s.trial for s in block.samples} >= set("bcd") for block in blocks)
+
+
 def test_when_every_trial_fails_the_measurement_says_so():
     server = Server({"a": 0.1})
     server.faults["a"] = lambda count: count >= 5

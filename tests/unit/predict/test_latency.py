@@ -59,6 +59,38 @@ def test_an_interval_grows_with_the_distance_from_what_was_measured():
     assert np.allclose(width_s[~sends, 2], width_s[~sends, 1])
 
 
+def test_an_interval_is_least_where_it_was_measured_and_the_network_s_own_doubt_stays():
+    results = made_up_results(edge_cloud=("20Mbit",))
+    model = fit_latency_model(results)
+    (here,) = results.conditions
+    rates = (here, here.at_rate("edge-cloud", 5e6), here.at_rate("edge-cloud", 200e6))
+    over = ["edge-cloud" in route for route in model.traffic.routes]
+    sends = model.traffic.wire_bytes[:, over].any(axis=1)
+
+    def half_s(of):
+        found = of.predict(rates, drift=False)
+        return ((found.high_s - found.low_s) / 2)[sends].T
+
+    # Of what the network adds to all strategies, only the change counts ...
+    there, slower, faster = half_s(replace(model, network_again=0.0))
+    assert there == pytest.approx((model.own_error * model.own_s)[sends], rel=1e-3)
+    assert (there < slower).all()
+    assert (there < faster).all()
+    # ... and what differs from time to time always does.
+    assert (half_s(model)[0] > there * 1.01).all()
+
+
+def test_bytes_that_were_counted_are_believed_and_not_those_that_were_expected():
+    unseen = "mobile-edge/P@relu_9"
+    results = made_up_results(predicted=[unseen])
+    absurd = SegmentCosts(compute_shares=(0.38, 0.62), hop_bytes=(10**9,))
+    counted, expected = (
+        fit_latency_model(replace(results, segment_costs=costs)).traffic.wire_bytes
+        for costs in ({}, {unseen: absurd})
+    )
+    np.testing.assert_array_equal(counted, expected)
+
+
 def test_what_was_never_measured_is_predicted_from_its_likes_with_a_wider_interval():
     unseen = ["edge/QE", "mobile-cloud/P@relu_9"]
     model = fit_latency_model(made_up_results(edge_cloud=RATES, predicted=unseen))

@@ -56,7 +56,7 @@ def test_where_strategies_agree_a_pair_is_known_better_and_is_drawn_up_never_dow
     agreed = pooled_memory(processes(rng, 0.0, 12))
     own, d = Memory().inflations(series)
     drawn, degrees = agreed.inflations(series)
-    assert agreed.worth > 0
+    assert agreed.worth == d[0] / 2  # at the most, since one may be unlike all others
     assert np.all(drawn >= own * (1 - 1e-12))
     assert degrees.max() == d[0] + agreed.worth
     assert degrees.min() == d[0]  # those that have more than the others' by more than chance
@@ -66,6 +66,18 @@ def test_where_strategies_differ_their_mean_says_less_of_one():
     rng = np.random.default_rng(4)
     mixed = np.concatenate([processes(rng, 0.0, 8), processes(rng, 0.97, 8)], axis=1)
     assert pooled_memory(mixed).worth < pooled_memory(processes(rng, 0.0, 16)).worth
+
+
+def test_what_the_lowest_frequencies_still_lack_inflates_every_variance():
+    series = processes(np.random.default_rng(3), 0.5, 20).T
+    factors, _ = Memory().inflations(series)
+    assert np.allclose(Memory(rise=1.7).inflations(series)[0], 1.7 * factors)
+
+
+def test_the_better_of_two_tests_counts_twice():
+    rng = np.random.default_rng(0)
+    p = np.array([adjusted_p(rng.laplace(size=(60, 2)), Memory())[0, 1] for _ in range(2000)])
+    assert 0.025 < np.mean(p < 0.05) < 0.055  # counted once, 0.073
 
 
 def test_two_strategies_are_one_pair_that_no_other_knows_better():

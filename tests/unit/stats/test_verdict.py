@@ -189,3 +189,9 @@ def test_what_was_left_out_for_one_that_is_not_the_best_at_the_end_is_not_the_be
     assert (left_out.median_s < best.median_s) == (disturbed > 1)
     assert left_out.p_holm > ALPHA
     assert (left_out.standing, left_out.beaten_by) == (Standing.BEATEN, "s1")
+
+
+def test_what_is_looked_at_often_needs_more_to_be_called_as_fast():
+    same = np.repeat(blocks([1.0], n=40), 2, axis=1) * np.exp(0.02 * RNG.normal(size=(40, 2)))
+    found = [compare_with_best(same, names(2), looks=looks)[1].standing for looks in (1, 1000)]
+    assert found == [Standing.EQUIVALENT, Standing.NOT_TOLD_APART]

@@ -102,6 +102,8 @@ def test_the_truly_best_is_a_contender_and_baselines_and_checks_are_there(grid, 
         checks = [id_ for id_, why in chosen.items() if why is Chosen.CHECK]
         assert len(checks) == 1
         slow = {id_ for id_, s in truth.items() if s > 6 * truth[best]}
+        drawn = [choose(profiled, condition, seed) for seed in range(20)]
+        checks += [id_ for one in drawn for id_, why in one.items() if why is Chosen.CHECK]
         assert not slow & set(checks)
         assert choose(profiled, condition) == chosen
     assert {str(choose(profiled, grid.conditions[0], seed)) for seed in range(5)} != {str(chosen)}
@@ -113,6 +115,16 @@ def test_what_loses_too_much_or_holds_too_much_is_no_contender(profiled):
     contenders = {i for i, why in choose(strict, here).items() if why is Chosen.CONTENDER}
     assert contenders
     assert all("E" not in id_.split("/")[1].split("@")[0] for id_ in contenders)
+    heavy = tuple(
+        replace(t, memory_bytes=dict.fromkeys(t.memory_bytes, 2**30))
+        if t.strategy.operator is Operator.QE
+        else t
+        for t in profiled.trials
+    )
+    small = replace(profiled, trials=heavy, requirement={"max_memory": "500MiB"})
+    contenders = {i for i, why in choose(small, here).items() if why is Chosen.CONTENDER}
+    assert contenders
+    assert not any(id_.endswith("/QE") for id_ in contenders)
     nothing = replace(profiled, requirement={"max_memory": "1MiB"})
     assert choose(nothing, here), "where nothing meets the requirement the fastest are measured"
 
