@@ -180,6 +180,8 @@ def test_a_kernel_whose_packet_sockets_have_no_rings_has_relays(lab):
     if os.geteuid() != 0:
         pytest.skip("asks for root, who else would have namespaces")
     record = record_in_sandbox(lab, "(92, (0, 54), (24, 263), (32, 5))")  # setsockopt(2)
+    if "no more allowed" in record["links"]:
+        pytest.skip(f"even root has no namespaces here: {record['links']}")
     why = "a ring of 32 MiB for packets: Protocol not available"
     assert record["links"] == f"user-space relay (no namespaces: {why})"
 
