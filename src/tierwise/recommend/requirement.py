@@ -250,7 +250,7 @@ def _parse_when(text: str) -> tuple[LinkMatch, ...]:
         matches.append(
             LinkMatch(
                 link,
-                None if rate in {"", "any", "as it is"} else parse_bandwidth_bit_per_s(rate),
+                None if rate in {"", "any", "real network"} else parse_bandwidth_bit_per_s(rate),
                 parse_duration_s(extra["rtt"]) if "rtt" in extra else None,
             )
         )

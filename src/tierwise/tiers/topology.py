@@ -95,7 +95,7 @@ class LinkShape:
         """The bandwidth in words."""
         if self.bandwidth_bit_per_s is not None:
             return format_bandwidth(self.bandwidth_bit_per_s)
-        return "as it is" if self.real else "unlimited"
+        return "real network" if self.real else "unlimited"
 
 
 @dataclass(frozen=True)

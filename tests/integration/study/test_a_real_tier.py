@@ -83,7 +83,7 @@ links: {{mobile-cloud: {{}}}}
     assert environment["cpu@cloud"] == environment["memory@cloud"] == "a real machine"
     assert environment["links"] == "user-space relay"
     assert environment["real tiers"] == "cloud"
-    assert results.conditions[0].id == "mobile-cloud=as it is"
+    assert results.conditions[0].id == "mobile-cloud=real network"
     assert "nodes and encodings" in environment["profiles"]
     # Recipes were timed here for the emulated tier, and on the agent for the real one.
     notes = " ".join(results.variants["Q"].notes)

@@ -56,7 +56,7 @@ def test_a_line_a_condition_has_what_differs_and_the_rest_is_said_once():
         ]  # fmt: skip
 
 
-def test_a_link_to_a_real_machine_is_as_it_is():
+def test_a_link_to_a_real_machine_is_said_to_be_real():
     mobile, edge, cloud = RESULTS.topology.tiers
     real = Topology((replace(mobile, url="http://a"), edge, cloud))
     as_it_is = {
@@ -67,7 +67,7 @@ def test_a_link_to_a_real_machine_is_as_it_is():
     lines = shown(
         replace(RESULTS, topology=real, conditions=tuple(as_it_is.values()), trials=trials)
     )
-    assert lines[0] == "mobile-edge as it is; edge-cloud rtt 8 ms"
+    assert lines[0] == "mobile-edge real network; edge-cloud rtt 8 ms"
 
 
 def test_why_measuring_stopped_is_said_once_where_it_is_the_same():

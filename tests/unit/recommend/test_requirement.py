@@ -66,7 +66,7 @@ def test_what_is_asked_overrides_what_the_study_file_says_part_by_part():
 def test_conditions_are_chosen_by_bandwidth_and_round_trip_time():
     conditions = made_up_results(blocks=0, edge_cloud=("1Mbit", "10Mbit")).conditions
     assert Requirement().choose(conditions) == conditions
-    named = Requirement.parse(when="mobile-edge=as it is; edge-cloud=10Mbit").choose(conditions)
+    named = Requirement.parse(when="mobile-edge=real network; edge-cloud=10Mbit").choose(conditions)
     assert named == Requirement.parse(when="edge-cloud=10Mbit").choose(conditions)
     chosen = Requirement.parse(when="edge-cloud=10Mbit,rtt=8ms").choose(conditions)
     assert chosen == conditions[1:]

@@ -186,7 +186,7 @@ def test_a_link_to_a_real_machine_is_known_by_its_tiers(tmp_path):
             name="", model="", task="any", topology=Topology(tiers),
             conditions=[Topology(tiers).condition(plain)], requirement={}, facts={},
         )  # fmt: skip
-        assert store.results().conditions[0].id == "mobile-edge=1 Mbit/s; edge-cloud=as it is"
+        assert store.results().conditions[0].id == "mobile-edge=1 Mbit/s; edge-cloud=real network"
     assert b'"real"' not in (tmp_path / FILE_NAME).read_bytes()
     assert NetworkCondition(plain).id == "mobile-edge=1 Mbit/s; edge-cloud=unlimited"
 

@@ -36,7 +36,7 @@ def test_ten_lines_are_a_whole_study():
     assert slow.shapes["mobile-edge"].bandwidth_bit_per_s == 1e6
     # What ends at a real machine is what it is, and has no default.
     assert slow.shapes["edge-cloud"] == fast.shapes["edge-cloud"] == LinkShape()
-    assert slow.id == "mobile-edge=1 Mbit/s, rtt 5 ms; edge-cloud=as it is"
+    assert slow.id == "mobile-edge=1 Mbit/s, rtt 5 ms; edge-cloud=real network"
 
 
 def test_one_line_is_enough():
