@@ -28,15 +28,13 @@ class SampleTable:
     Attributes:
         group_columns: Names of the columns that make a group.
         value_column: Name of the column of the samples.
-        block_column: Name of the column of the blocks, if there is one.
         groups: Samples of every group, by its values of ``group_columns``, each of shape ``(n,)``.
-        blocks: The block of every sample, by the same keys; empty without ``block_column``.
+        blocks: The block of every sample, by the same keys; empty without a column of them.
         bad_rows: Rows that were left out, in order.
     """
 
     group_columns: tuple[str, ...]
     value_column: str
-    block_column: str | None
     groups: Mapping[Key, np.ndarray]
     blocks: Mapping[Key, Sequence[str]]
     bad_rows: tuple[BadRow, ...] = ()
@@ -90,7 +88,7 @@ def read_samples(
     groups, blocks = columns.by_group()
     _check_groups(source, groups, columns.bad_rows)
     return SampleTable(
-        tuple(group), value, block, groups, blocks if block is not None else {}, columns.bad_rows
+        tuple(group), value, groups, blocks if block is not None else {}, columns.bad_rows
     )
 
 

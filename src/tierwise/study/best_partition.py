@@ -94,7 +94,7 @@ def best_partition(
         found, bound_s, resolution_s = _search(
             chooser.placing, topology, condition, most_tiers or len(topology.names)
         )
-        chosen = ChosenCuts(found.cuts, (found.latency_s,), regret=0.0, proven=True)
+        chosen = ChosenCuts(found.cuts, (found.latency_s,))
         encodings, too_lossy = chooser.encode(chosen, found.tiers, topology, [condition])
         if not too_lossy - chooser.placing.forbidden:
             break

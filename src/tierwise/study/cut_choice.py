@@ -27,16 +27,10 @@ class ChosenCuts:
     Attributes:
         cuts: One between every two tiers, heads growing.
         predicted_s: Latency under each condition, in their order.
-        regret: Mean over the conditions of how much slower it is predicted to be than the best
-            of that condition, as a share.
-        proven: Whether, under every condition, the best was a proven optimum over all ways to
-            place the nodes, listed as a cut or not.
     """
 
     cuts: tuple[Cut, ...]
     predicted_s: tuple[float, ...]
-    regret: float
-    proven: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,9 +61,11 @@ def choose_cuts(
         CutError: the graph cannot be cut with work on every tier, or not without sending what
             must stay.
     """
-    listed = _listed(placing, tiers, topology, conditions)
-    optima, proven = _optima(placing, tiers, topology, conditions)
-    candidates = [*listed, *optima]
+    # Listed ones come first, so that of equal ones they are taken.
+    candidates = [
+        *_listed(placing, tiers, topology, conditions),
+        *_optima(placing, tiers, topology, conditions),
+    ]
     if not candidates:
         where = "both sides" if len(tiers) == 2 else "every tier"
         kept = f" while what must stay on {tiers[0]} stays there" if placing.private else ""
@@ -79,13 +75,10 @@ def choose_cuts(
         )
     predicted_s = np.stack([candidate.predicted_s for candidate in candidates])
     regret = (predicted_s / predicted_s.min(axis=0) - 1).mean(axis=1)
-    # Listed ones come first, so that of equal ones they are taken.
     best = int(np.argmax(regret <= regret.min() + _SAME))
     return ChosenCuts(
         candidates[best].cuts,
         tuple(float(value) for value in predicted_s[best]),
-        float(regret[best]),
-        proven,
     )
 
 
@@ -121,8 +114,8 @@ def _optima(
     tiers: Sequence[str],
     topology: Topology,
     conditions: Sequence[NetworkCondition],
-) -> tuple[list[_Candidate], bool]:
-    """The minimum cut under every condition, and whether each is proven to be the optimum."""
+) -> list[_Candidate]:
+    """The minimum cut under every condition, where there is one."""
     every = [placing.costs(tiers, topology, condition) for condition in conditions]
     around = [around_s(topology, one, tiers, placing.workload) for one in conditions]
     limits = placing.limits(tiers, topology)
@@ -132,19 +125,15 @@ def _optima(
         for one, costs in zip(conditions, every, strict=True)
     }
     found: dict[tuple[tuple[str, ...], ...], _Candidate] = {}
-    proven = True
     listed = {frozenset(cut.names): cut for cut in list_cuts(placing.graph)}
     for costs in distinct.values():
         placed = busy_placement(placing, costs, limits)
         if placed is None:
-            proven = False
             continue
-        proven &= placed.proven_optimal
         try:
             _, cuts = placement_cuts(placing.graph, placing.flow, placed.tier_of)
         except CutError:
-            proven = False  # it would run a random node twice, or leave one side without a node
-            continue
+            continue  # it would run a random node twice, or leave one side without a node
         cuts = tuple(listed.get(frozenset(cut.names), cut) for cut in cuts)
         names = tuple(cut.names for cut in cuts)
         if names not in found and not any("," in name for one in names for name in one):
@@ -159,7 +148,7 @@ def _optima(
                     ]
                 ),
             )
-    return list(found.values()), proven
+    return list(found.values())
 
 
 def predict_cuts_s(

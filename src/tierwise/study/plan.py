@@ -136,7 +136,7 @@ class _Planner:
                 predict_cuts_s(chooser.placing, [cut], tiers, self.topology, one)
                 for one in self.conditions
             )
-            chosen = ChosenCuts((cut,), predicted_s, regret=0.0, proven=False)
+            chosen = ChosenCuts((cut,), predicted_s)
             encodings, _ = chooser.encode(chosen, tiers, self.topology, self.conditions)
         strategy = Strategy(placement.operator, variant.record.name, tiers, chosen.names, encodings)
         if strategy.lossy:

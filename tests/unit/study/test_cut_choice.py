@@ -97,17 +97,16 @@ def test_a_slow_link_cuts_at_the_fewest_bytes_and_a_fast_one_early():
     fast = choose_cuts(placing, PAIR, TOPOLOGY, [FAST])
     assert slow.cuts[0].wire_bytes == 32
     assert fast.cuts[0].head_macs < slow.cuts[0].head_macs
-    assert (slow.regret, fast.regret) == pytest.approx((0.0, 0.0))
-    assert slow.proven
-    assert fast.proven
 
 
 def test_one_cut_serves_a_sweep_with_the_least_mean_regret():
     placing = Placing(chain([64, 512, 256, 8, 64, 10]), WORK)
     chosen = choose_cuts(placing, PAIR, TOPOLOGY, [SLOW, FAST])
-    assert len(chosen.predicted_s) == 2
-    assert chosen.regret > 0
     assert chosen.cuts[0].wire_bytes == 32
+    (slow,) = choose_cuts(placing, PAIR, TOPOLOGY, [SLOW]).predicted_s
+    (fast,) = choose_cuts(placing, PAIR, TOPOLOGY, [FAST]).predicted_s
+    assert chosen.predicted_s[0] == pytest.approx(slow)
+    assert chosen.predicted_s[1] > fast
 
 
 def test_the_prediction_is_compute_by_share_plus_bytes_plus_round_trips():
@@ -194,7 +193,6 @@ def test_the_minimum_cut_finds_what_no_listed_cut_is():
     assert find_cut(graph, chosen.names[0]).names == chosen.cuts[0].names
     scan = Scan.of(placing, PAIR)
     assert chosen.predicted_s[0] < 0.9 * scan.predict_s(TOPOLOGY, condition(1e5), PAIR).min()
-    assert chosen.proven
 
 
 def test_three_tiers_get_two_cuts_with_work_on_each():
