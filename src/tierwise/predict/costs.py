@@ -38,8 +38,9 @@ class PlacementLimits:
     """What a placement must keep to.
 
     Attributes:
-        stay: Tensors that must not leave the first tier; see :func:`raw_inputs` and
-            :func:`until`.
+        stay: Tensors that must not leave the first tier, from
+            :func:`~tierwise.predict.placement.raw_inputs` or
+            :func:`~tierwise.predict.placement.until`.
         memory_bytes: By node: what it holds wherever it runs (weights, mostly).
         most_bytes: The most that each tier may hold, ``None`` for no limit; empty: no limits.
     """

@@ -36,7 +36,7 @@ class NextServer:
     """Connections to the next hop, and what is known of the server there. Threads may share it."""
 
     def __init__(self, hop: NextHop, tls: ssl.SSLContext | None = None) -> None:
-        """Connect when the first request comes; raises :class:`TierwiseError` on a bad URL."""
+        """Connect when the first request comes; raises ``UserError`` on a bad URL."""
         self._hop = hop
         self._pool = ConnectionPool(hop.url, token=hop.token, tls=tls)
         self._path = infer_path(hop.model)
