@@ -1,13 +1,11 @@
 """A whole study, from its file to its results: every stage is skipped where it is done already."""
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tierwise.disk import writing
+from tierwise.disk import write_whole
 from tierwise.operators.strategy import Operator
 from tierwise.progress import SILENT, Progress
 from tierwise.store.results import StudyResults, TrialState
@@ -169,23 +167,9 @@ def _introduce(
         facts={"identity": identity},
     )
     store.set_warnings(sorted({c.kind for c in subject.caveats}, key=str), subject.caveats)
-    _copy(path, store.folder / "study.yaml")
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A copy of the study file, complete or not at all."""
-    if target.exists() and target.samefile(source):
-        return
-    with writing(target):
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".study-", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(source.read_bytes())
-            Path(name).chmod(0o644)
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+    copy = store.folder / "study.yaml"
+    if not copy.exists() or not copy.samefile(path):
+        write_whole(copy, path.read_bytes())
 
 
 def _conditions(count: int) -> str:

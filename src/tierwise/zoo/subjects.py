@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from tierwise.disk import writing
+from tierwise.disk import write_whole
 from tierwise.errors import UserError
 from tierwise.progress import SILENT, Progress
 
@@ -121,19 +119,7 @@ def write_file(path: Path, content: bytes) -> None:
     """
     if path.is_file() and path.read_bytes() == content:
         return
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            # mkstemp makes files for the owner alone; these are for whoever reads the folder.
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    write_whole(path, content)
 
 
 def _contents(info: SubjectInfo) -> dict[str, bytes]:
