@@ -56,7 +56,7 @@ class Artefacts:
         """Where the file with this hash is.
 
         Raises:
-            NotAStudyError: it is not here, or its content is no longer that of its name.
+            NotAStudyError: it is not here.
         """
         path = self._path(sha256)
         if not path.is_file():
@@ -68,7 +68,7 @@ class Artefacts:
         return path
 
     def verify(self, sha256: str) -> Path:
-        """:meth:`path`, after reading the file and comparing its hash."""
+        """:meth:`path`, after reading the file; also raises where its content has another hash."""
         path = self.path(sha256)
         if (found := file_sha256(path)) != sha256:
             raise NotAStudyError(

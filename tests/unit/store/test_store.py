@@ -112,6 +112,16 @@ def test_what_is_written_is_what_is_read(tmp_path):
     assert results.trials[3].condition == FAST
 
 
+def test_every_request_of_a_burst_is_kept(tmp_path):
+    burst = block(0, IDENTITY, SPLIT, IDENTITY, IDENTITY)
+    with filled(tmp_path / "s") as store:
+        store.add_block(SLOW, burst)
+        store.add_profile_block(burst)
+        assert store.blocks(SLOW) == store.profile_blocks() == (burst,)
+    trial = read_results(tmp_path / "s").trials[0]
+    assert trial.latency_s.tolist() == [0.25, 0.75, 1.0]
+
+
 def test_how_a_condition_was_measured_is_read_with_its_plan_and_its_disturbed_blocks(tmp_path):
     plan = MeasurePlan(min_blocks=2, max_blocks=3, budget_s=60.0)
     with filled(tmp_path) as store:
