@@ -29,7 +29,9 @@ def sweep_lines(
         yield Text(same, style="bold")
     measured = [results.measured.get(verdict.condition) for verdict in verdicts]
     letters = _letters(measured)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style=_STYLE, pad_edge=False)
+    # In a narrow terminal the space between columns is what the last one needs.
+    space = 2 if width >= 80 else 1
+    table = Table(box=None, padding=(0, space, 0, 0), header_style=_STYLE, pad_edge=False)
     for link in varying:
         table.add_column(link, justify="right", no_wrap=True)
     table.add_column("recommended", no_wrap=True, style="bold")
@@ -41,7 +43,7 @@ def sweep_lines(
         # Of the blocks; beside them, so that their figures stay aligned.
         table.add_column("", no_wrap=True)
     if any(verdict.tied for verdict in verdicts):
-        table.add_column("tied with")
+        table.add_column("tied with", overflow="fold")
     known = [v.choice.latency.p50_s for v in verdicts if v.choice and v.choice.latency]
     digits = decimals(known)
     for verdict, of in zip(verdicts, measured, strict=True):

@@ -56,6 +56,13 @@ def test_a_line_a_condition_has_what_differs_and_the_rest_is_said_once():
         ]  # fmt: skip
 
 
+def test_in_sixty_columns_what_is_tied_is_named_too():
+    assert {a.id for verdict in recommend(RESULTS).verdicts for a in verdict.tied} == {"cloud/I"}
+    lines = shown(RESULTS, 60)
+    assert lines[1].endswith("tied with")
+    assert sum(line.endswith(" cloud/I") for line in rows(lines)) == 3
+
+
 def test_a_link_to_a_real_machine_is_said_to_be_real():
     mobile, edge, cloud = RESULTS.topology.tiers
     real = Topology((replace(mobile, url="http://a"), edge, cloud))
