@@ -6,6 +6,7 @@ their command runs, so that ``tierwise --help`` doesn't wait for SciPy and ONNX 
 """
 
 import gc
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -115,7 +116,8 @@ def main() -> NoReturn:
         terminal.error("Stopped. What was finished is kept; the same command goes on from there.")
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()
+        # Or Python would fail once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         said = in_words(error)

@@ -41,12 +41,19 @@ class _RichTask:
         self._progress.update(self._task, advance=steps, note=note or "")
 
 
+class _Results(Console):
+    """Standard output, whose reader may have seen enough (``| head``, ``| grep -q``)."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Terminal:
     """The two streams of the command line. Implements :class:`tierwise.progress.Progress`."""
 
     def __init__(self) -> None:
         """Write results to standard output, everything else to standard error."""
-        self.out = Console(highlight=False)
+        self.out = _Results(highlight=False)
         self.err = Console(stderr=True, highlight=False)
         self.level = 0
         self._progress: Progress | None = None
