@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 import orjson
 
+from tierwise import __version__
 from tierwise.errors import NotAStudyError
 from tierwise.measure.cold_start import ColdStart
 from tierwise.operators.strategy import Strategy
@@ -74,10 +75,7 @@ def results_of(db: sqlite3.Connection, folder: Path) -> StudyResults:
             ProbeFigure(*row)
             for row in db.execute("SELECT subject, quantity, asked, achieved, backend FROM probes")
         ),
-        warnings=tuple(
-            ResultWarning(WarningKind(row["kind"]), row["subject"], row["evidence"], row["advice"])
-            for row in db.execute("SELECT * FROM warnings")
-        ),
+        warnings=tuple(_warning(row, folder) for row in db.execute("SELECT * FROM warnings")),
         environment={
             row["label"]: row["value"] for row in db.execute("SELECT label, value FROM environment")
         },
@@ -86,6 +84,19 @@ def results_of(db: sqlite3.Connection, folder: Path) -> StudyResults:
         rounds=load_rounds(db, conditions),
         measured=load_measured(db, facts, conditions),
     )
+
+
+def _warning(row: sqlite3.Row, folder: Path) -> ResultWarning:
+    try:
+        kind = WarningKind(row["kind"])
+    except ValueError as error:
+        raise NotAStudyError(
+            f"The study in {folder} has a warning that this Tierwise ({__version__}) does not "
+            f"know: {row['kind']!r}.",
+            hint="Update Tierwise: `pip install -U tierwise`.",
+            path=str(folder),
+        ) from error
+    return ResultWarning(kind, row["subject"], row["evidence"], row["advice"])
 
 
 def _variant(row: sqlite3.Row) -> VariantRecord:

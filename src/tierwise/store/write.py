@@ -96,7 +96,11 @@ class StudyStore:
         except BaseException:
             lock.release()
             raise
-        store.artefacts.sweep()
+        try:
+            store.artefacts.sweep()
+        except BaseException:
+            store.close()
+            raise
         return store
 
     def close(self) -> None:

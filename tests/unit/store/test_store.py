@@ -252,6 +252,26 @@ def test_a_newer_format_is_a_clear_error(tmp_path):
         StudyStore.open(tmp_path)
 
 
+def test_a_warning_of_a_newer_version_is_a_clear_error(tmp_path):
+    filled(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.execute("INSERT INTO warnings VALUES ('sunspots', 'edge', 'eleven years', '')")
+    connection.commit()
+    connection.close()
+    with pytest.raises(NotAStudyError, match=r"does not know: 'sunspots'.*pip install -U"):
+        read_results(tmp_path)
+
+
+def test_a_directory_that_cannot_be_swept_is_free_for_the_next_run(tmp_path):
+    with StudyStore.open(tmp_path) as store:
+        half = store.artefacts.folder / ".half.part"
+    half.mkdir(parents=True)
+    with pytest.raises(OSError, match=r"\.half\.part"):
+        StudyStore.open(tmp_path)
+    half.rmdir()
+    StudyStore.open(tmp_path).close()
+
+
 def test_a_file_in_place_of_the_directory_is_called_one(tmp_path):
     (tmp_path / "study.yaml").write_text("model: model.onnx")
     with pytest.raises(NotAStudyError, match=r"study\.yaml is a file"):
