@@ -36,8 +36,9 @@ class MeasureSpec(Section):
         le=_MOST_SAMPLES,
         description="Go on beyond `samples`, up to this many. `chosen`: until the best is told "
         "apart from all others or shown to be as fast, or more are not expected to tell (left "
-        "out: 8 times `samples`; 4 times with more than 4 network conditions). `all`: until "
-        " `precision` is reached (left out: do not go on).",
+        "out: 8 times `samples`; 4 times with more than 4 network conditions); strategies that "
+        "join later are compared with the best in further blocks, up to this many again. `all`: "
+        "until `precision` is reached (left out: do not go on).",
     )
     precision: float = Field(
         default=0.02,
