@@ -35,4 +35,4 @@ def test_a_study_on_a_disk_that_is_really_full_stops_clean_and_goes_on(tmp_path)
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("then to the end") == 3
+    assert done.stdout.count("then to the end") == 4
